@@ -1,0 +1,3 @@
+module alongside.dev/tests/cluster/ociimage
+
+go 1.26

@@ -138,11 +138,7 @@ pub struct SwitchAction {
 impl SwitchAction {
     /// Names of all Services that move together.
     pub fn service_names(&self) -> Vec<&str> {
-        self.service
-            .iter()
-            .chain(self.services.iter())
-            .map(String::as_str)
-            .collect()
+        self.service.iter().chain(self.services.iter()).map(String::as_str).collect()
     }
 }
 

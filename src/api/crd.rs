@@ -19,12 +19,7 @@ pub fn crd() -> CustomResourceDefinition {
     for field in ["affinity", "tolerations", "resources", "imagePullSecrets"] {
         drop_descriptions(descend(schema, &format!("spec.podTemplate.{field}")));
     }
-    for list in [
-        "spec.stores",
-        "spec.guards",
-        "spec.phases",
-        "spec.phases.[].guards",
-    ] {
+    for list in ["spec.stores", "spec.guards", "spec.phases", "spec.phases.[].guards"] {
         let node = descend(schema, list);
         node["x-kubernetes-list-type"] = json!("map");
         node["x-kubernetes-list-map-keys"] = json!(["name"]);
@@ -95,9 +90,7 @@ fn drop_descriptions(node: &mut Value) {
 fn bound_map(node: &mut Value) {
     // schemars writes a map's bounds as a string's or list's; the API server wants them as properties'.
     for wrong in ["minLength", "maxLength", "minItems", "maxItems"] {
-        node.as_object_mut()
-            .expect("a schema node is an object")
-            .remove(wrong);
+        node.as_object_mut().expect("a schema node is an object").remove(wrong);
     }
     node["maxProperties"] = json!(8);
     node["additionalProperties"] = json!({ "type": "string", "maxLength": 63 });
@@ -128,11 +121,7 @@ fn loosen_status(node: &mut Value) {
 fn tidy(node: &mut Value) {
     each_schema(node, &mut |schema| {
         // `format: uint32` and its like aren't formats that the API server knows.
-        if schema
-            .get("format")
-            .and_then(Value::as_str)
-            .is_some_and(|format| format.starts_with("uint"))
-        {
+        if schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
             schema.remove("format");
         }
         // A nullable field that is `null` in a user's YAML means the same as an absent one; the schema needn't say so.
@@ -176,15 +165,8 @@ mod tests {
     #[test]
     fn status_is_schema_without_rules() {
         let crd = serde_json::to_value(crd()).unwrap();
-        let status =
-            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
-                .to_string();
-        for strict in [
-            "x-kubernetes-validations",
-            "\"enum\"",
-            "maxItems",
-            "\"required\"",
-        ] {
+        let status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"].to_string();
+        for strict in ["x-kubernetes-validations", "\"enum\"", "maxItems", "\"required\""] {
             assert!(!status.contains(strict), "status carries {strict}");
         }
     }

@@ -10,10 +10,7 @@ use super::scalar::{Percent, Span};
 #[serde(rename_all = "camelCase")]
 pub struct Guard {
     /// Name of the guard, unique in its list. A phase's guard of the same name replaces the migration's during that phase.
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
     /// Metrics provider to ask, as configured by the administrator. Default: the migration's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,14 +9,13 @@ pub mod spec;
 pub mod status;
 
 pub use action::{
-    BakeAction, Drain, DrainHook, JobAction, LintOptions, ObserveAction, OnRollback, Script,
-    ScriptKey, ScriptSource, SqlAction, SwitchAction,
+    BakeAction, Drain, DrainHook, JobAction, LintOptions, ObserveAction, OnRollback, Script, ScriptKey, ScriptSource,
+    SqlAction, SwitchAction,
 };
 pub use guard::{Guard, HoldPolicy, OnBreach, Ratio};
 pub use scalar::{Percent, Span, Time};
 pub use spec::{
-    Approval, DeletionPolicy, Migration, MigrationSpec, Phase, PodTemplate, PostgresStore,
-    SecretKey, Store,
+    Approval, DeletionPolicy, Migration, MigrationSpec, Phase, PodTemplate, PostgresStore, SecretKey, Store,
 };
 pub use status::*;
 

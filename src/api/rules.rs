@@ -24,18 +24,12 @@ const GUARD_RULES: &[(&str, &str)] = &[
         "has(self.max) || has(self.min) || has(self.maxIncrease) || has(self.maxDecrease)",
         "a guard needs a limit: write `max`, `min`, `maxIncrease` or `maxDecrease`",
     ),
-    (
-        "!has(self.max) || !has(self.min) || self.min <= self.max",
-        "`min` is above `max`, so no value could pass",
-    ),
+    ("!has(self.max) || !has(self.min) || self.min <= self.max", "`min` is above `max`, so no value could pass"),
     (
         "!has(self.minDelta) || has(self.maxIncrease) || has(self.maxDecrease)",
         "`minDelta` goes with `maxIncrease` or `maxDecrease`",
     ),
-    (
-        "!has(self.minDelta) || self.minDelta >= 0.0",
-        "`minDelta` is a size: write a number that isn't negative",
-    ),
+    ("!has(self.minDelta) || self.minDelta >= 0.0", "`minDelta` is a size: write a number that isn't negative"),
     (
         "!has(self.__for__) || !has(self.consecutive)",
         "write either `for` or `consecutive`, not both: each says when an exceeded limit is a breach",
@@ -48,20 +42,15 @@ const GUARD_RULES: &[(&str, &str)] = &[
         "!has(self.interval) || duration(self.interval) >= duration('200ms')",
         "`interval` is shorter than 200ms; Prometheus has no new sample that soon",
     ),
-    (
-        "!has(self.timeout) || duration(self.timeout) <= duration('60s')",
-        "`timeout` is longer than 60s",
-    ),
+    ("!has(self.timeout) || duration(self.timeout) <= duration('60s')", "`timeout` is longer than 60s"),
     (
         "!has(self.lowTraffic) || self.lowTraffic == 'Hold' || has(self.ratio)",
         "`lowTraffic` goes with `ratio`: only a total tells how much traffic there is",
     ),
 ];
 
-const SCRIPT_RULES: &[(&str, &str)] = &[(
-    "has(self.inline) != has(self.configMapKey)",
-    "a script is either `inline` or a `configMapKey`",
-)];
+const SCRIPT_RULES: &[(&str, &str)] =
+    &[("has(self.inline) != has(self.configMapKey)", "a script is either `inline` or a `configMapKey`")];
 
 const RULES: &[Rule] = &[
     Rule {
@@ -210,10 +199,7 @@ pub fn all() -> Vec<Rule> {
     ];
     let mut rules = RULES.to_vec();
     for (at, list) in repeated {
-        rules.extend(
-            list.iter()
-                .map(|&(rule, message)| Rule { at, rule, message }),
-        );
+        rules.extend(list.iter().map(|&(rule, message)| Rule { at, rule, message }));
     }
     rules
 }

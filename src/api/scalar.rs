@@ -18,9 +18,7 @@ pub struct Span(pub Duration);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScalarError {
     /// Not a length of time.
-    #[error(
-        "{0:?} is not a duration; write a number and a unit, such as 500ms, 30s, 10m, 24h or 3d"
-    )]
+    #[error("{0:?} is not a duration; write a number and a unit, such as 500ms, 30s, 10m, 24h or 3d")]
     Span(String),
     /// Not a share.
     #[error("{0:?} is not a share; write a number and a percent sign, such as 5%")]
@@ -52,14 +50,10 @@ impl FromStr for Span {
         let mut rest = text;
         let mut total = Duration::ZERO;
         while !rest.is_empty() {
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit())
-                .ok_or_else(refuse)?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refuse)?;
             let count: u64 = rest[..digits].parse().map_err(|_| refuse())?;
             rest = &rest[digits..];
-            let unit = rest
-                .find(|c: char| c.is_ascii_digit())
-                .unwrap_or(rest.len());
+            let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
             let milliseconds = match &rest[..unit] {
                 "ms" => 1,
                 "s" => 1_000,
@@ -69,16 +63,10 @@ impl FromStr for Span {
                 _ => return Err(refuse()),
             };
             let part = count.checked_mul(milliseconds).ok_or_else(refuse)?;
-            total = total
-                .checked_add(Duration::from_millis(part))
-                .ok_or_else(refuse)?;
+            total = total.checked_add(Duration::from_millis(part)).ok_or_else(refuse)?;
             rest = &rest[unit..];
         }
-        if text.is_empty() {
-            Err(refuse())
-        } else {
-            Ok(Self(total))
-        }
+        if text.is_empty() { Err(refuse()) } else { Ok(Self(total)) }
     }
 }
 
@@ -88,13 +76,7 @@ impl fmt::Display for Span {
         if left == 0 {
             return f.write_str("0s");
         }
-        for (unit, milliseconds) in [
-            ("d", 86_400_000),
-            ("h", 3_600_000),
-            ("m", 60_000),
-            ("s", 1_000),
-            ("ms", 1),
-        ] {
+        for (unit, milliseconds) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
             // A day reads better as 24h up to two days: that is how bakes are written.
             if unit == "d" && left < 3 * 86_400_000 {
                 continue;
@@ -116,9 +98,7 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -154,11 +134,7 @@ impl FromStr for Percent {
         let refuse = || ScalarError::Percent(text.to_owned());
         let number = text.strip_suffix('%').ok_or_else(refuse)?;
         let share: f64 = number.parse().map_err(|_| refuse())?;
-        if share.is_finite() && share >= 0.0 {
-            Ok(Self(share))
-        } else {
-            Err(refuse())
-        }
+        if share.is_finite() && share >= 0.0 { Ok(Self(share)) } else { Err(refuse()) }
     }
 }
 
@@ -176,9 +152,7 @@ impl Serialize for Percent {
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -230,9 +204,7 @@ impl Serialize for Time {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let at: jiff::Timestamp = String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)?;
+        let at: jiff::Timestamp = String::deserialize(deserializer)?.parse().map_err(D::Error::custom)?;
         Ok(Self(at.as_millisecond()))
     }
 }
@@ -257,35 +229,18 @@ mod tests {
 
     #[test]
     fn a_span_reads_as_it_is_written() {
-        for (text, milliseconds) in [
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("1h30m", 5_400_000),
-            ("24h", 86_400_000),
-            ("72h", 259_200_000),
-        ] {
+        for (text, milliseconds) in
+            [("500ms", 500), ("30s", 30_000), ("1h30m", 5_400_000), ("24h", 86_400_000), ("72h", 259_200_000)]
+        {
             let span: Span = text.parse().unwrap();
             assert_eq!(span, Span::millis(milliseconds), "{text}");
-            assert_eq!(
-                span.to_string().parse::<Span>().unwrap(),
-                span,
-                "{text} printed as {span}"
-            );
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span, "{text} printed as {span}");
         }
     }
 
     #[test]
     fn a_span_without_unit_or_number_is_refused() {
-        for text in [
-            "",
-            "5",
-            "s",
-            "5 s",
-            "-5s",
-            "1.5h",
-            "5weeks",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "5", "s", "5 s", "-5s", "1.5h", "5weeks", "99999999999999999999s"] {
             assert!(text.parse::<Span>().is_err(), "{text:?} was accepted");
         }
     }

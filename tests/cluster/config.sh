@@ -209,7 +209,6 @@ YAML
 write_dns_config() {
   cat >"$STATE/etc/Corefile" <<CONF
 .:53 {
-    bind $NODE_IP
     errors
     health 127.0.0.1:8088
     ready 127.0.0.1:8181

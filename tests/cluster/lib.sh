@@ -79,6 +79,10 @@ ociimage_folder() {
   cached ociimage "$HERE"/ociimage/{go.mod,main.go} "$(go version)"
 }
 
+build_ociimage() {
+  (cd "$HERE/ociimage" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$1/ociimage" .)
+}
+
 # --- Process groups, namespaces ----------------------------------------------
 
 # cgroup2 is where every process of a cluster lives, containers included, so that

@@ -68,17 +68,13 @@ impl Endpoint {
     pub fn request(&self, method: Method, path: &str, body: Bytes, after: After) -> Outgoing {
         let whole = format!("{}{path}", self.path);
         let uri = if whole.is_empty() { "/" } else { &whole };
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .header(HOST, format!("{}:{}", self.host, self.port));
+        let mut request =
+            Request::builder().method(method).uri(uri).header(HOST, format!("{}:{}", self.host, self.port));
         match after {
             After::Close => request = request.header(CONNECTION, "close"),
             After::Keep => (),
         }
-        request
-            .body(Full::new(body))
-            .expect("a parsed URL's host and path are valid in a request")
+        request.body(Full::new(body)).expect("a parsed URL's host and path are valid in a request")
     }
 }
 
@@ -138,13 +134,9 @@ pub struct Connection {
 impl Connection {
     /// Opens a connection to the first of `addresses` that accepts one.
     pub async fn open(addresses: &[SocketAddr]) -> Result<Self, OpenError> {
-        let stream = TcpStream::connect(addresses)
-            .await
-            .map_err(OpenError::Connect)?;
+        let stream = TcpStream::connect(addresses).await.map_err(OpenError::Connect)?;
         stream.set_nodelay(true).map_err(OpenError::Connect)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(OpenError::Handshake)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Handshake)?;
         // Its error reaches the request that it belongs to; between requests it only means closed.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self { sender })
@@ -163,25 +155,15 @@ impl Connection {
         if self.sender.ready().await.is_err() {
             return Err(SendError::Unsent);
         }
-        let response = self
-            .sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut failed| match failed.take_message() {
+        let response =
+            self.sender.try_send_request(request).await.map_err(|mut failed| match failed.take_message() {
                 Some(_) => SendError::Unsent,
                 None => SendError::Cut(failed.into_error()),
             })?;
         let (head, body) = response.into_parts();
-        let closes = head
-            .headers
-            .get_all(CONNECTION)
-            .iter()
-            .any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
-        let served_by = head
-            .headers
-            .get("x-served-by")
-            .and_then(|value| value.to_str().ok())
-            .map(ToOwned::to_owned);
+        let closes =
+            head.headers.get_all(CONNECTION).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        let served_by = head.headers.get("x-served-by").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         Ok(Answer {
             status: head.status,
             served_by,
@@ -210,13 +192,7 @@ mod tests {
 
     #[test]
     fn a_url_that_is_not_plain_http_is_refused() {
-        assert!(matches!(
-            "https://inventory".parse::<Endpoint>(),
-            Err(EndpointError::NotHttp)
-        ));
-        assert!(matches!(
-            "inventory".parse::<Endpoint>(),
-            Err(EndpointError::NotHttp)
-        ));
+        assert!(matches!("https://inventory".parse::<Endpoint>(), Err(EndpointError::NotHttp)));
+        assert!(matches!("inventory".parse::<Endpoint>(), Err(EndpointError::NotHttp)));
     }
 }

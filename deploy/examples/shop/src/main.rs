@@ -13,6 +13,7 @@ mod init_db;
 mod load;
 mod serve;
 mod share;
+mod stop;
 mod times;
 
 use std::error::Error;
@@ -43,9 +44,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-        )
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)
         .init();
     let ended: Result<(), Box<dyn Error>> = match command {

@@ -189,13 +189,6 @@ fn tidy(node: &mut Value) {
         if schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
             schema.remove("format");
         }
-        // A whole number reads better as one.
-        for bound in ["minimum", "maximum"] {
-            if let Some(whole) = schema.get(bound).and_then(Value::as_f64).filter(|number| number.fract() == 0.0) {
-                #[expect(clippy::cast_possible_truncation, reason = "no bound of ours is near 2^63")]
-                schema.insert(bound.to_owned(), json!(whole as i64));
-            }
-        }
         // A nullable field that is `null` in a user's YAML means the same as an absent one; the schema needn't say so.
         schema.remove("nullable");
     });

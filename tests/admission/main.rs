@@ -3,7 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changes;
+mod coverage;
 mod guards;
 mod phases;
 mod server;
+mod upgrade;
 mod whole;

@@ -74,6 +74,7 @@ pub fn migrations(client: Client) -> Api<Migration> {
 }
 
 /// One thing that a user can write and shouldn't.
+#[derive(Clone, Copy)]
 pub struct Case {
     /// What is wrong, as a sentence; the test's name.
     pub sentence: &'static str,

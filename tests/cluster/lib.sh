@@ -13,6 +13,10 @@ CLUSTERS=${ALONGSIDE_CLUSTERS:-/var/lib/alongside/clusters}
 NODE_IP=10.199.0.1
 API_URL=https://127.0.0.1:6443
 
+# Where every process of a cluster lives, containers included, so that one write to
+# cgroup.kill ends them all. It is there beside version 1, too.
+cgroup2=$(findmnt -rnt cgroup2 -o TARGET | head -n1 || true)
+
 say() { printf '%s\n' "$*" >&2; }
 
 die() {
@@ -22,6 +26,7 @@ die() {
 
 need_root() {
   [ "$(id -u)" = 0 ] || die "the test cluster makes namespaces, mounts and cgroups: run this as root"
+  [ -n "$cgroup2" ] || die "no cgroup2 is mounted on this machine"
 }
 
 # cluster NAME: sets the variables that every script of one cluster uses.
@@ -85,10 +90,6 @@ build_ociimage() {
 
 # --- Process groups, namespaces ----------------------------------------------
 
-# cgroup2 is where every process of a cluster lives, containers included, so that
-# one write to cgroup.kill ends them all. It is there beside version 1, too.
-cgroup2=$(findmnt -nt cgroup2 -o TARGET | head -n1)
-
 # cgroup_folders: this cluster's folder in each hierarchy of the machine.
 cgroup_folders() {
   local mount
@@ -115,9 +116,48 @@ need_cluster() {
 }
 
 # in_net COMMAND...: runs a command in the cluster's network, and nothing else of it.
-in_net() { nsenter --net="/proc/$(init_pid)/ns/net" -- "$@"; }
+in_net() {
+  (
+    init=$(init_pid) || die "cluster '$NAME' has gone"
+    join_cgroup
+    exec nsenter --net="/proc/$init/ns/net" -- "$@"
+  )
+}
 
 kube() { in_net "$BIN/kubectl" --kubeconfig "$STATE/kubeconfig" "$@"; }
+
+# empty: no process of the cluster is left.
+empty() { grep -qx 'populated 0' "$cgroup2/$CGROUP/cgroup.events"; }
+
+# thaw: a process that version 1's freezer holds does not die.
+thaw() {
+  local folder state
+  while read -r folder; do
+    [ ! -d "$folder" ] || find "$folder" -name freezer.state | while read -r state; do
+      echo THAWED >"$state" 2>/dev/null || true
+    done
+  done < <(cgroup_folders)
+}
+
+remove_cgroups() {
+  local folder left=0
+  while read -r folder; do
+    [ ! -d "$folder" ] || find "$folder" -depth -type d -exec rmdir {} + || left=1
+  done < <(cgroup_folders)
+  return $left
+}
+
+# remove_cluster: ends all of the cluster's processes, with which its mounts and its
+# network go, and removes its folders. Right in any state, also with nothing there.
+remove_cluster() {
+  if [ -d "$cgroup2/$CGROUP" ]; then
+    thaw
+    echo 1 >"$cgroup2/$CGROUP/cgroup.kill"
+    within 20 "the processes of cluster '$NAME' have ended" empty || return 1
+  fi
+  within 10 "the cgroups of cluster '$NAME' are gone" remove_cgroups || return 1
+  rm -rf "$STATE"
+}
 
 # --- Components --------------------------------------------------------------
 # A component is a file components/NAME that holds its command, quoted. Running,
@@ -154,7 +194,7 @@ start() {
         exec setsid nsenter --mount="/proc/$2/ns/mnt" -- bash -c "cd / && exec $3"
       } &
     ' start "$STATE/pids/$component" "$init" "$(cat "$STATE/components/$component")"
-  ) </dev/null >>"$log" 2>&1 9>&-
+  ) </dev/null >>"$log" 2>&1 9<&-
   within 5 "$component has started" test -s "$STATE/pids/$component"
 }
 

@@ -195,7 +195,7 @@ start() {
       } &
     ' start "$STATE/pids/$component" "$init" "$(cat "$STATE/components/$component")"
   ) </dev/null >>"$log" 2>&1 9<&-
-  within 5 "$component has started" test -s "$STATE/pids/$component"
+  within 20 "$component has started" test -s "$STATE/pids/$component"
 }
 
 # stop COMPONENT: asks it to end and waits; one that does not end in time is killed.
@@ -203,7 +203,7 @@ stop() {
   local pid
   pid=$(component_pid "$1") || return 0
   kill -TERM "$pid" && kill -CONT "$pid"
-  within 20 "$1 has ended" gone "$pid" || { kill -KILL "$pid" && within 5 "$1 has died" gone "$pid"; }
+  within 20 "$1 has ended" gone "$pid" || { kill -KILL "$pid" && within 20 "$1 has died" gone "$pid"; }
 }
 
 gone() { ! belongs "$1"; }

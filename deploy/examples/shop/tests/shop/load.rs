@@ -1,6 +1,12 @@
 //! `shop load` over flips, ends and crashes of what it is sent to.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 
 use crate::eventually;
 use crate::postgres::Postgres;
@@ -183,6 +189,62 @@ async fn each_acknowledged_take_is_in_the_table_once() {
     none_failed(&last);
     assert_eq!(count(&last["takes"], "acknowledged"), u64::try_from(postgres.taken().await).unwrap());
     assert_eq!(count(&last["takes"], "acknowledged"), count(&last["takes"], "sent"));
+}
+
+/// A server that answers the first request on each connection, and closes the connection on the
+/// second without a word. Returns its address and how many requests it has read.
+async fn breaks_off_each_second_request() -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&read);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""] {
+                    let mut head = String::new();
+                    while !head.ends_with("\r\n\r\n") {
+                        if stream.read_line(&mut head).await.unwrap() == 0 {
+                            return;
+                        }
+                    }
+                    count.fetch_add(1, Ordering::SeqCst);
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    (address, read)
+}
+
+/// Sends to such a server on one kept connection, and returns the account with what it has read.
+async fn over_broken_connections(take_share: &str) -> (Value, u64) {
+    let (address, read) = breaks_off_each_second_request().await;
+    let mut load = Shop::load(address, &["--rate=100", "--keep-alive=1", "--new-share=0", take_share]);
+    let look = async || (count(&stats(&load).await["total"], "sent") >= 20).then_some(());
+    eventually("20 requests have been sent", look).await;
+    let last = stop(&mut load).await;
+    adds_up(&last);
+    (last, read.load(Ordering::SeqCst))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_connection_breaks_is_a_failure_and_is_not_sent_again() {
+    let (account, read) = over_broken_connections("--take-share=1").await;
+    assert_eq!(count(&account["total"], "sent"), read);
+    assert_eq!(count(&account["total"]["failed_by"], "reset"), read / 2);
+    assert_eq!(account["connections"]["keep-alive"]["reads_retried"], json!(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_whose_kept_connection_breaks_is_sent_once_more() {
+    let (account, read) = over_broken_connections("--take-share=0").await;
+    let retried = count(&account["connections"]["keep-alive"], "reads_retried");
+    assert_eq!(account["total"]["failed"], json!(0));
+    assert_eq!(count(&account["total"], "sent") + retried, read);
+    assert_eq!(count(&account["total"], "sent"), retried + 1, "all but the first met a connection that broke");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,8 +79,6 @@ pub struct Memory {
     pub preflight: Option<(String, Instant, Preflight)>,
     /// Cancels the reconcile in flight.
     pub in_flight: CancellationToken,
-    /// When a guard's breach was first seen by lane 1, to measure from.
-    pub breach_seen: Option<Time>,
 }
 
 impl Memories {
@@ -111,4 +109,14 @@ pub type Shared = Arc<Context>;
 /// What time it is: the one place in this room that asks.
 pub fn now() -> Time {
     Time(jiff::Timestamp::now().as_millisecond())
+}
+
+/// Longest text of an error in a log line, in characters: the API server quotes whole objects.
+const LONGEST_ERROR: usize = 600;
+
+/// An error and its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    text.chars().take(LONGEST_ERROR).collect()
 }

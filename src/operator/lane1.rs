@@ -90,7 +90,7 @@ async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context) {
             Err(error) => {
                 tracing::warn!(
                     migration = migration.name_any(),
-                    error = &error as &dyn std::error::Error,
+                    error = super::context::chain(&error),
                     "traffic could not be sent back yet"
                 );
                 look = Look::Live;

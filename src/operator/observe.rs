@@ -17,7 +17,7 @@ use super::{
     watches::Watched,
 };
 use crate::{
-    actions::{self, At, job, refuse, wait},
+    actions::{self, At, job, refuse},
     api::{
         ABORT_ANNOTATION, APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, FINALIZER, Migration, PAUSE_ANNOTATION,
         RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, UID_LABEL,
@@ -252,9 +252,4 @@ pub fn has_ended(migration: &Migration) -> bool {
             false
         }
     }
-}
-
-/// A finding for a plan that could not be read just now.
-pub fn unreadable(error: impl std::fmt::Display) -> Vec<Finding> {
-    vec![wait("spec", error.to_string())]
 }

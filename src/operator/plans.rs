@@ -227,7 +227,7 @@ pub async fn store(migration: &Migration, name: &str, frozen: &Frozen, client: &
         data: Some(RawExtension(serde_json::to_value(&stored).expect("a plan is plain data"))),
         revision: migration.metadata.generation.unwrap_or(0),
     };
-    match api.create(&PostParams::default(), &revision).await {
+    match create(client, &api, &revision).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 409 => {
             let live = api.get(name).await.map_err(|source| PlanError::Api { name: name.to_owned(), source })?;
@@ -237,4 +237,23 @@ pub async fn store(migration: &Migration, name: &str, frozen: &Frozen, client: &
         }
         Err(source) => Err(PlanError::Api { name: name.to_owned(), source }),
     }
+}
+
+/// Creates a revision with its data written as Go's encoder would write it.
+///
+/// The API server compares a revision's data byte for byte, and its own encoder rewrites these characters whenever the
+/// object is patched: written otherwise, not even its finalizer could be taken off again ("data: field is immutable").
+async fn create(
+    client: &Client,
+    api: &Api<ControllerRevision>,
+    revision: &ControllerRevision,
+) -> Result<ControllerRevision, kube::Error> {
+    let text = serde_json::to_string(revision).map_err(kube::Error::SerdeError)?;
+    let text = ['<', '>', '&', '\u{2028}', '\u{2029}']
+        .into_iter()
+        .fold(text, |text, c| text.replace(c, &format!("\\u{:04x}", u32::from(c))));
+    let request = kube::core::Request::new(api.resource_url())
+        .create(&PostParams::default(), text.into_bytes())
+        .map_err(kube::Error::BuildRequest)?;
+    client.request(request).await
 }

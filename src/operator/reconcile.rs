@@ -192,7 +192,7 @@ pub fn on_error(migration: Arc<Migration>, error: &ReconcileError, ctx: Shared) 
     tracing::warn!(
         migration = migration.name_any(),
         namespace = migration.namespace(),
-        error = error as &dyn std::error::Error,
+        error = super::context::chain(error),
         ?delay,
         "a reconcile failed and is tried again"
     );

@@ -17,7 +17,7 @@ use crate::times::{duration, millis, optional_duration, unix_ms};
 
 /// The faults that the environment or the command line orders.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Options {
+pub struct Orders {
     /// The share of requests that are answered with 500, from 0 to 1.
     #[arg(long, env = "SHOP_ERRORS", default_value = "0")]
     errors: Share,
@@ -74,12 +74,12 @@ pub struct Sentence {
 }
 
 impl Law {
-    fn new(options: &Options, now_ms: u64) -> Self {
+    fn new(orders: &Orders, now_ms: u64) -> Self {
         Self {
-            errors: options.errors,
-            errors_after_ms: millis(options.errors_after),
-            crash_after_ms: options.crash_after.map(millis),
-            latency_ms: millis(options.latency),
+            errors: orders.errors,
+            errors_after_ms: millis(orders.errors_after),
+            crash_after_ms: orders.crash_after.map(millis),
+            latency_ms: millis(orders.latency),
             ordered_ms: now_ms,
             first_request_ms: None,
             requests_since: 0,
@@ -128,11 +128,11 @@ pub struct Faults {
 
 impl Faults {
     /// The faults as ordered from the start.
-    pub fn new(options: Options) -> Self {
+    pub fn new(orders: Orders) -> Self {
         Self {
-            law: Mutex::new(Law::new(&options, unix_ms())),
+            law: Mutex::new(Law::new(&orders, unix_ms())),
             crash_may_have_moved: Notify::new(),
-            crash_marker: options.crash_marker,
+            crash_marker: orders.crash_marker,
         }
     }
 
@@ -217,11 +217,11 @@ mod tests {
 
     fn ordered(errors: f64, errors_after: u64, crash_after: Option<u64>) -> Law {
         Law::new(
-            &Options {
+            &Orders {
                 errors: Share::try_from(errors).unwrap(),
                 errors_after: Duration::from_millis(errors_after),
                 crash_after: crash_after.map(Duration::from_millis),
-                ..Options::default()
+                ..Orders::default()
             },
             1_000,
         )

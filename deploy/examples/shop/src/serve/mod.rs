@@ -60,7 +60,7 @@ pub struct Options {
     #[arg(long, env = "SHOP_STOP_WITHIN", value_parser = duration, default_value = "10s")]
     stop_within: Duration,
     #[command(flatten)]
-    faults: faults::Options,
+    faults: faults::Orders,
 }
 
 /// Why the service ended.

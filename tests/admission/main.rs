@@ -5,8 +5,10 @@ mod support;
 
 mod changes;
 mod coverage;
+mod examples;
 mod guards;
 mod phases;
+mod policies;
 mod server;
 mod upgrade;
 mod whole;

@@ -105,6 +105,14 @@ impl GuardMemory {
         self.measured.map(|measured| measured.value)
     }
 
+    /// The last value if the last reading had one: what a dashboard shows, where silence is a gap and not an old value.
+    pub fn value_now(&self) -> Option<f64> {
+        match self.standing {
+            Standing::Within | Standing::Exceeding => self.value(),
+            Standing::NotAsked | Standing::Silent(_) => None,
+        }
+    }
+
     /// Since when every reading has passed, with no gap in which the guard would have gone silent. `None`: it doesn't pass.
     pub fn passing_since(&self) -> Option<Time> {
         self.passing_since
@@ -155,7 +163,8 @@ impl GuardMemory {
                 self.standing = Standing::Within;
             }
         }
-        self.measured = Some(measured);
+        let sample_at = if new { measured.sample_at } else { self.measured.and_then(|known| known.sample_at) };
+        self.measured = Some(Measured { sample_at, ..measured });
     }
 
     fn fall_silent(&mut self, law: &Law, why: Silence, policy: HoldPolicy, at: Time) {

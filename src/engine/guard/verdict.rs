@@ -86,7 +86,7 @@ fn kept_breach(law: &Law, memory: &GuardMemory, now: Time) -> Option<Completed> 
 }
 
 fn doubtful_since(memory: &GuardMemory) -> Option<Time> {
-    memory.run.map(|run| run.first.seen_at).or(memory.measured.map(|measured| measured.seen_at))
+    memory.run.map(|run| run.first.seen_at).or(memory.doubtful_since)
 }
 
 fn said(breach: Completed) -> Verdict {

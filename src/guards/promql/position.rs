@@ -40,7 +40,7 @@ const CONTINUATIONS: &[&str] = &[
 /// Turns the parser's refusal into one with a place, where the text itself is at fault.
 pub(super) fn explain(text: &str, why: String) -> QueryError {
     // A message about types or functions is about a whole expression; it names its culprit already.
-    if !why.contains("invalid promql query") && !why.contains("unexpected") && !why.contains("unterminated") {
+    if is_about_meaning(&why) {
         return QueryError::Meaning { why: suggest_window(why) };
     }
     let tokens = tokens(text);

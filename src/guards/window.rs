@@ -77,10 +77,10 @@ impl Takings {
     fn finish(&mut self, guard: &Guard, result: Result<BaselineStatus, String>) -> bool {
         let Some(taking) = self.0.get_mut(&guard.name).filter(|taking| taking.guard == *guard) else { return false };
         taking.under_way = false;
-        let had_one = taking.result.as_ref().map(Result::is_ok);
-        let has_one = result.is_ok();
+        let before = taking.result.as_ref().map(Result::is_ok);
+        let serves = result.is_ok();
         taking.result = Some(result);
-        had_one != Some(has_one)
+        before != Some(serves)
     }
 }
 

@@ -33,7 +33,7 @@ pub fn judge(law: &Law, memory: &GuardMemory, now: Time) -> Verdict {
         }
         Standing::Exceeding => match memory.run.and_then(|run| run.completed) {
             Some(breach) => said(breach),
-            None => silent(Silence::Doubtful, doubtful_since(memory).unwrap_or(polled_at)),
+            None => silent(Silence::Doubtful, doubtful_since(law, memory).unwrap_or(polled_at)),
         },
         Standing::Within => within(law, memory, now),
     }
@@ -85,8 +85,8 @@ fn kept_breach(law: &Law, memory: &GuardMemory, now: Time) -> Option<Completed> 
     memory.breached.filter(|breach| takes_back && now.since(breach.seen_at) <= BREACH_IS_KEPT)
 }
 
-fn doubtful_since(memory: &GuardMemory) -> Option<Time> {
-    memory.run.map(|run| run.first.seen_at).or(memory.doubtful_since)
+fn doubtful_since(law: &Law, memory: &GuardMemory) -> Option<Time> {
+    memory.run.map(|run| run.first.seen_at).or(law.flipped_at)
 }
 
 fn said(breach: Completed) -> Verdict {

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Carries a database or a service from its old form to its new one, phase by phase, and takes it back when a guard is breached.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "alongside.dev",
     version = "v1alpha1",

@@ -106,10 +106,7 @@ impl Source {
         let text = match (&self.database_url, &self.database_url_file) {
             (Some(url), _) => url.clone(),
             (None, Some(file)) => {
-                std::fs::read_to_string(file).map_err(|source| DatabaseError::ReadUrl {
-                    file: file.clone(),
-                    source,
-                })?
+                std::fs::read_to_string(file).map_err(|source| DatabaseError::ReadUrl { file: file.clone(), source })?
             }
             (None, None) => unreachable!("clap demands one of the two"),
         };
@@ -120,11 +117,10 @@ impl Source {
     pub async fn connect(&self) -> Result<Client, DatabaseError> {
         let mut config = self.config()?;
         config.application_name("shop");
-        let (client, connection) =
-            tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls))
-                .await
-                .map_err(|_| DatabaseError::Timeout)?
-                .map_err(DatabaseError::Connect)?;
+        let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls))
+            .await
+            .map_err(|_| DatabaseError::Timeout)?
+            .map_err(DatabaseError::Connect)?;
         // Its error reaches the statement that it belongs to; between statements it only means
         // closed, and the pool asks for that.
         tokio::spawn(async move { drop(connection.await) });
@@ -228,12 +224,7 @@ pub struct Database {
 impl Database {
     /// Makes a pool of at most `connections`, none of them open yet.
     pub fn new(source: Source, version: Version, connections: usize) -> Self {
-        Self {
-            source,
-            version,
-            permits: Semaphore::new(connections),
-            idle: Mutex::default(),
-        }
+        Self { source, version, permits: Semaphore::new(connections), idle: Mutex::default() }
     }
 
     /// Reads an item.
@@ -264,10 +255,7 @@ impl Database {
     pub async fn totals(&self) -> Result<Totals, DatabaseError> {
         self.with_session(async |session| {
             let row = session.client.query_one(TOTALS, &[]).await?;
-            Ok(Totals {
-                items: row.get("items"),
-                taken: row.get("taken"),
-            })
+            Ok(Totals { items: row.get("items"), taken: row.get("taken") })
         })
         .await
     }
@@ -281,11 +269,7 @@ impl Database {
         work: impl AsyncFnOnce(&Session) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
         let whole = async {
-            let _permit = self
-                .permits
-                .acquire()
-                .await
-                .expect("the semaphore is never closed");
+            let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
             let session = match self.idle_session() {
                 Some(session) => session,
                 None => self.open().await?,
@@ -294,9 +278,7 @@ impl Database {
             self.lock_idle().push(session);
             Ok(done)
         };
-        tokio::time::timeout(STATEMENT_TIMEOUT, whole)
-            .await
-            .map_err(|_| DatabaseError::Timeout)?
+        tokio::time::timeout(STATEMENT_TIMEOUT, whole).await.map_err(|_| DatabaseError::Timeout)?
     }
 
     /// Returns an idle session that is still connected, and forgets those that aren't.

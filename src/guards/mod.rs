@@ -1,39 +1,27 @@
-//! stub
-#![allow(missing_docs)]
+//! Guards in the world: asks Prometheus, remembers what it said, and tells who needs to know.
+//!
+//! ```text
+//! reconcile --watch--> Board --declares--> one poll a query --asks--> Prometheus
+//!     ^                  |  <---- readings ------'
+//!     +------look--------+--events--> lane 1 (a breach, first) and reconcile (a change)
+//! ```
+
+pub mod ask;
+mod board;
+pub mod clock;
+mod events;
+mod metrics;
+mod pace;
+mod poller;
+pub mod preflight;
+pub mod prometheus;
+pub mod promql;
+pub mod provider;
+mod slot;
 mod watch;
-use crate::api::{Migration, Time};
-use crate::engine::world::Finding;
-pub use watch::*;
-#[derive(Default)]
-pub struct Providers;
-impl Providers {
-    pub fn load(_: &std::path::Path) -> Result<Self, std::io::Error> {
-        Ok(Self)
-    }
-}
-pub struct Board;
-pub struct Events;
-impl Events {
-    pub async fn next(&mut self) -> BoardEvent {
-        std::future::pending().await
-    }
-}
-impl Board {
-    pub fn start(_: Providers) -> (Self, Events) {
-        (Board, Events)
-    }
-    pub fn register(&self, _: &mut prometheus_client::registry::Registry) {}
-    pub fn look(&self, _: &str, _: Time) -> BoardView {
-        BoardView::default()
-    }
-    pub fn watch(&self, _: WatchKey, _: WatchSet) {}
-    pub fn forget(&self, _: &str) {}
-    pub fn preflight(&self, _: &Migration) -> Vec<Finding> {
-        vec![]
-    }
-}
-pub mod promql {
-    pub fn parse(_: &str) -> Result<(), std::fmt::Error> {
-        Ok(())
-    }
-}
+mod window;
+
+pub use board::Board;
+pub use events::Events;
+pub use provider::Providers;
+pub use watch::{BoardEvent, BoardView, EventKind, Trouble, WatchKey, WatchSet};

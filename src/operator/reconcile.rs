@@ -139,7 +139,7 @@ async fn watch(migration: &Migration, known: Known<'_>, ctx: &Context) {
     let services: Vec<Watched> = observe::services_of(migration, known);
     ctx.traffic.watch(migration, &services).await;
     if let Some(frozen) = known.frozen.or(known.candidate.ok()) {
-        ctx.board.watch(observe::watch_key(migration), watch_set(migration, frozen));
+        ctx.board.watch(&observe::watch_key(migration), watch_set(migration, frozen));
     }
 }
 

@@ -130,10 +130,7 @@ impl Migrating {
             services: services.iter().map(|&service| service.to_owned()).collect(),
             from: labels(&[("version", "v1")]),
             to: labels(&[("version", "v2")]),
-            drain: Some(Drain {
-                hook: Some(DrainHook { path: "/leave".to_owned(), port: 8081 }),
-                ..Drain::default()
-            }),
+            drain: Some(Drain { hook: Some(DrainHook { path: "/leave".to_owned(), port: 8081 }), ..Drain::default() }),
             capacity: None,
             keep_old: None,
         };

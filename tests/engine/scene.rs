@@ -97,8 +97,7 @@ impl Scene {
         self.cluster.show(&mut world, self.now);
         world.until.clone_from(&self.migration.spec.until);
         world.deletion_policy = self.migration.spec.deletion_policy;
-        world.plan_stored =
-            self.status.plan.as_ref().is_some_and(|plan| self.cluster.revisions.contains(&plan.hash));
+        world.plan_stored = self.status.plan.as_ref().is_some_and(|plan| self.cluster.revisions.contains(&plan.hash));
         world
     }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{
     context::Context,
+    fault::{self, Moment},
     plans::{self, Frozen, PlanError},
     record::Recorded,
 };
@@ -79,7 +80,10 @@ impl Performer<'_> {
             if self.ctx.leadership.term().is_none() {
                 return Err(EffectError::NotLeader);
             }
+            let name = effect.name();
+            fault::point(name, Moment::Before).await;
             self.one(effect).await?;
+            fault::point(name, Moment::After).await;
         }
         Ok(())
     }
@@ -103,7 +107,9 @@ impl Performer<'_> {
     }
 
     async fn way_back(&self, patch: &ServicePatch) -> Result<(), EffectError> {
+        fault::point(fault::WAY_BACK, Moment::Before).await;
         switch::write(&self.ctx.lane_1, &self.namespace(), patch).await?;
+        fault::point(fault::WAY_BACK, Moment::After).await;
         self.ctx.metrics.ways_back.inc();
         Ok(())
     }

@@ -191,6 +191,25 @@ async fn each_acknowledged_take_is_in_the_table_once() {
     assert_eq!(count(&last["takes"], "acknowledged"), count(&last["takes"], "sent"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_has_each_request_by_itself() {
+    let (_postgres, v1, v2) = both_versions(&[]).await;
+    let mut load = Shop::load(v2.address, &GENTLE);
+    Wire::open(v2.admin.unwrap()).await.ask_with("POST /fault", r#"{"errors": 0.5}"#).await;
+    is_answered_by(&load, "v2").await;
+    let before = stats(&load).await;
+    let record = ask(load.address, "GET /requests").await.text().to_owned();
+    let after = stop(&mut load).await;
+
+    let with = |end: &str| record.lines().filter(|line| line.ends_with(end)).count() as u64;
+    for (end, counted) in [(",v2,ok", "ok"), (",v2,5xx", "failed")] {
+        let (least, most) = (count(&before["total"], counted), count(&after["total"], counted));
+        assert!((least..=most).contains(&with(end)), "{least} to {most} have {counted}, on record are {}", with(end));
+    }
+    assert_eq!(with(",v2,ok") + with(",v2,5xx") + 1, record.lines().count() as u64, "and one line is the head");
+    drop(v1);
+}
+
 /// A server that answers the first request on each connection, and closes the connection on the
 /// second without a word. Returns its address and how many requests it has read.
 async fn breaks_off_each_second_request() -> (SocketAddr, Arc<AtomicU64>) {

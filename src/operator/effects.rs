@@ -325,9 +325,9 @@ where
         { "op": "test", "path": path, "value": CHILD_FINALIZER },
         { "op": "remove", "path": path },
     ]);
-    let patch: json_patch::Patch = serde_json::from_value(operations).expect("the operations are well-formed");
+    let operations = serde_json::from_value(operations).expect("the operations are well-formed");
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api_.patch_metadata(name, &params, &Patch::Json::<()>(patch)).await {
+    match api_.patch_metadata(name, &params, &Patch::Json::<()>(operations)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(source) => Err(EffectError::Api { what: "take our finalizer off a child", source: Box::new(source) }),

@@ -12,6 +12,7 @@ mod observe;
 mod plans;
 mod reconcile;
 mod record;
+pub mod telemetry;
 mod watches;
 
 use std::{sync::Arc, time::Duration};

@@ -2,7 +2,7 @@
 //! milliseconds since 1970 and are passed in.
 //!
 //! Two laws hold at each moment, for each kind of connection:
-//! `due = sent + missed + waiting` and `sent = ok + failed + in flight`.
+//! `due = missed + waiting + sent` and `sent = ok + failed + in flight`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -289,6 +289,7 @@ impl Sums {
         SumReport {
             due: self.due,
             missed: self.missed,
+            waiting: self.due - self.missed - self.sent,
             sent: self.sent,
             ok: self.ok,
             failed,
@@ -322,6 +323,7 @@ struct Takes {
 struct SumReport {
     due: u64,
     missed: u64,
+    waiting: u64,
     sent: u64,
     ok: u64,
     failed: u64,
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_good_failed_or_in_flight() {
+    fn what_was_due_waits_is_missed_or_sent_and_what_was_sent_is_good_failed_or_in_flight() {
         let mut window = window();
         for _ in 0..5 {
             window.due(Kind::New);
@@ -407,7 +409,7 @@ mod tests {
         let failed = answered("v1", Err(Failure::ServerError));
         window.ended(Kind::New, Operation::Read, failed, 2);
         let total = window.report().total;
-        assert_eq!((total.due, total.missed, total.sent), (5, 1, 3));
+        assert_eq!((total.due, total.missed, total.waiting, total.sent), (5, 1, 1, 3));
         assert_eq!((total.ok, total.failed, total.in_flight), (1, 1, 1));
     }
 

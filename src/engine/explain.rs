@@ -303,6 +303,7 @@ pub fn verdict_word(verdict: &Verdict) -> &'static str {
             Silence::LowTraffic { .. } => "LowTraffic",
             Silence::MultiSeries { .. } => "MultiSeries",
             Silence::Doubtful => "Doubtful",
+            Silence::NoBaseline => "NoBaseline",
         },
     }
 }

@@ -199,6 +199,7 @@ impl fmt::Display for Silence {
             Silence::LowTraffic { .. } => "there is too little traffic to judge by",
             Silence::MultiSeries { .. } => "its query returns several series; aggregate them to one",
             Silence::Doubtful => "its limit is exceeded, but not for long enough to be a breach",
+            Silence::NoBaseline => "it compares with the time before the flip, and no baseline of that was taken",
         })
     }
 }

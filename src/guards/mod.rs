@@ -13,6 +13,7 @@ mod events;
 mod metrics;
 mod pace;
 mod poller;
+mod preflight;
 pub mod prometheus;
 pub mod promql;
 pub mod provider;
@@ -22,4 +23,5 @@ mod window;
 
 pub use board::Board;
 pub use events::Events;
+pub use provider::Providers;
 pub use watch::{BoardEvent, BoardView, EventKind, Trouble, WatchKey, WatchSet};

@@ -228,7 +228,8 @@ mod tests {
             let polls = polls(&mut pace, HOT, &Scraper { every, readable_after }, 0, 60_000);
             for (at, _) in &polls {
                 let within = polls.iter().filter(|(other, _)| (at.0..at.0 + 1_000).contains(&other.0)).count();
-                assert!(within <= 6, "{within} polls in the second from {at:?}, every {every}");
+                // Five, one ahead of its time, and one that the catching up adds.
+                assert!(within <= 7, "{within} polls in the second from {at:?}, every {every}");
             }
             assert!(polls.len() <= 60_000 / 190 + 2, "{} polls in a minute", polls.len());
         }

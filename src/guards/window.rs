@@ -1,7 +1,7 @@
 //! Takes baselines: reads a guard's window just before the flip, off the path of any decision.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Weak},
 };
 
@@ -85,9 +85,9 @@ impl Takings {
 
 /// The guards that need a baseline: those in force, then those of other phases, each name once.
 fn needing(set: &WatchSet) -> impl Iterator<Item = &Guard> {
-    let in_force = |name: &str| set.guards.iter().any(|guard| guard.name == name);
-    let others = set.baseline_guards.iter().filter(move |guard| !in_force(&guard.name));
-    set.guards.iter().chain(others).filter(|guard| guard.needs_baseline())
+    let mut named = BTreeSet::new();
+    let all = set.guards.iter().chain(&set.baseline_guards);
+    all.filter(move |guard| guard.needs_baseline() && named.insert(guard.name.as_str()))
 }
 
 fn held(set: &WatchSet, guard: &Guard) -> BaselineView {

@@ -1,0 +1,9 @@
+//! What the API server accepts and refuses: each rule of the schema, each policy of the chart, on a real API server.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod guards;
+mod phases;
+mod server;
+mod whole;

@@ -183,10 +183,10 @@ mod tests {
     const AHEAD_OF_OURS: i64 = 3_723_456;
 
     impl Scraper {
-        fn ask(&self, now: Time) -> Option<(Time, Time)> {
+        fn ask(&self, now: Time) -> (Time, Time) {
             let theirs = now.0 + AHEAD_OF_OURS;
             let newest = (theirs - self.readable_after).div_euclid(self.every) * self.every;
-            Some((Time(newest), Time(theirs)))
+            (Time(newest), Time(theirs))
         }
     }
 
@@ -196,9 +196,8 @@ mod tests {
         let mut now = Time(from);
         let mut newest = None;
         while now.0 < to {
-            let answer = scraper.ask(now);
-            pace.note(now, answer);
-            let (sample, evaluated) = answer.unwrap();
+            let (sample, evaluated) = scraper.ask(now);
+            pace.note(now, Some((sample, evaluated)));
             let news = (newest != Some(sample)).then(|| evaluated.0 - sample.0 - scraper.readable_after);
             newest = Some(sample);
             polls.push((now, news));
@@ -215,7 +214,7 @@ mod tests {
             let polls = polls(&mut pace, HOT, &Scraper { every, readable_after }, 17, 17 + 80 * every);
             let learned = 17 + 30 * every;
             let late: Vec<_> = polls.iter().filter(|(at, _)| at.0 > learned).filter_map(|(_, news)| *news).collect();
-            assert_eq!(late.len() as i64, 80 - 30, "every {every} ms: samples were missed");
+            assert_eq!(late.len(), 80 - 30, "every {every} ms: samples were missed");
             let worst = late.iter().max().unwrap();
             assert!(*worst <= 45, "every {every} ms, readable after {readable_after}: {late:?}");
         }

@@ -84,7 +84,9 @@ fn readings(steps: &[Step]) -> Vec<Reading> {
 
 fn remember(law: &Law, readings: &[Reading]) -> GuardMemory {
     let mut memory = GuardMemory::new(Time(1_000_000));
-    readings.iter().for_each(|reading| memory.fold(law, reading));
+    for reading in readings {
+        memory.fold(law, reading);
+    }
     memory
 }
 

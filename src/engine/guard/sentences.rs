@@ -83,14 +83,14 @@ impl Story {
     }
 
     #[track_caller]
-    fn is_breached(self) -> Self {
+    fn breaches(self) -> Self {
         let says = judge(&self.law(), &self.memory, self.now);
         assert!(matches!(says, Verdict::Breach { .. }), "{says:?}");
         self
     }
 
     #[track_caller]
-    fn is_silent(self, expected: Silence) -> Self {
+    fn falls_silent(self, expected: Silence) -> Self {
         match judge(&self.law(), &self.memory, self.now) {
             Verdict::Silent { why, .. } if why == expected => self,
             says => panic!("expected silence for {expected:?}, not {says:?}"),
@@ -98,7 +98,7 @@ impl Story {
     }
 
     #[track_caller]
-    fn is_over_budget(self, expected: bool) -> Self {
+    fn overdue(self, expected: bool) -> Self {
         match judge(&self.law(), &self.memory, self.now) {
             Verdict::Silent { over_budget, .. } if over_budget == expected => self,
             says => panic!("expected over_budget {expected}, not {says:?}"),
@@ -108,7 +108,7 @@ impl Story {
 
 #[test]
 fn a_guard_that_was_never_asked_says_nothing() {
-    given(&json!({})).is_silent(Silence::NotAsked);
+    given(&json!({})).falls_silent(Silence::NotAsked);
 }
 
 #[test]
@@ -118,37 +118,39 @@ fn a_fresh_value_within_the_limit_passes_and_one_on_the_limit_too() {
 
 #[test]
 fn the_first_sample_beyond_the_limit_is_a_breach() {
-    let story = given(&json!({})).sample(101.0, 0.2).sample(102.0, 0.51).is_breached();
+    let story = given(&json!({})).sample(101.0, 0.2).sample(102.0, 0.51).breaches();
     assert_eq!(story.says_at(102.0), Verdict::Breach { sample_at: Some(at(101.9)), seen_at: at(102.0) });
 }
 
 #[test]
 fn a_value_below_the_least_is_a_breach_too() {
-    given(&json!({"min": 0.1})).sample(101.0, 0.05).is_breached();
+    given(&json!({"min": 0.1})).sample(101.0, 0.05).breaches();
 }
 
 #[test]
 fn an_empty_result_never_passes_and_is_no_breach() {
-    given(&json!({})).silent(101.0, Outcome::NoData).is_silent(Silence::NoData);
+    given(&json!({})).silent(101.0, Outcome::NoData).falls_silent(Silence::NoData);
 }
 
 #[test]
 fn nan_on_a_guard_that_only_states_a_maximum_does_not_pass() {
     let nan = || given(&json!({})).sample(101.0, 0.2);
-    nan().silent(102.0, Outcome::Nan).is_silent(Silence::Nan);
-    nan().sample(102.0, f64::NAN).is_silent(Silence::Nan);
-    nan().sample(102.0, f64::NEG_INFINITY).is_silent(Silence::Nan);
+    nan().silent(102.0, Outcome::Nan).falls_silent(Silence::Nan);
+    nan().sample(102.0, f64::NAN).falls_silent(Silence::Nan);
+    nan().sample(102.0, f64::NEG_INFINITY).falls_silent(Silence::Nan);
 }
 
 #[test]
 fn too_little_traffic_says_nothing() {
-    given(&json!({})).silent(101.0, Outcome::LowTraffic { total: 0.3 }).is_silent(Silence::LowTraffic { total: 0.3 });
+    given(&json!({}))
+        .silent(101.0, Outcome::LowTraffic { total: 0.3 })
+        .falls_silent(Silence::LowTraffic { total: 0.3 });
 }
 
 #[test]
 fn several_series_are_rejected_whatever_the_policies_say() {
     let all = json!({"noData": "Breach", "nan": "Breach", "unavailable": "Breach", "lowTraffic": "Breach"});
-    given(&all).silent(101.0, Outcome::MultiSeries { series: 7 }).is_silent(Silence::MultiSeries { series: 7 });
+    given(&all).silent(101.0, Outcome::MultiSeries { series: 7 }).falls_silent(Silence::MultiSeries { series: 7 });
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn a_policy_of_breach_counts_each_silence_as_beyond_the_limit() {
         ("unavailable", Outcome::Unavailable),
         ("lowTraffic", Outcome::LowTraffic { total: 0.1 }),
     ] {
-        given(&json!({policy: "Breach"})).silent(101.0, outcome).is_breached();
+        given(&json!({policy: "Breach"})).silent(101.0, outcome).breaches();
         let others = given(&json!({policy: "Hold"})).silent(101.0, outcome);
         assert!(matches!(others.says_at(101.0), Verdict::Silent { .. }), "{policy} {outcome:?}");
     }
@@ -170,61 +172,61 @@ fn a_policy_of_breach_counts_each_silence_as_beyond_the_limit() {
 fn silent_polls_count_once_an_interval_for_no_sample_tells_them_apart() {
     let story = given(&json!({"noData": "Breach", "consecutive": 3}));
     let story = story.silent(101.0, Outcome::NoData).silent(101.2, Outcome::NoData).silent(101.4, Outcome::NoData);
-    let story = story.is_silent(Silence::Doubtful);
-    story.silent(103.1, Outcome::NoData).is_silent(Silence::Doubtful).silent(105.2, Outcome::NoData).is_breached();
+    let story = story.falls_silent(Silence::Doubtful);
+    story.silent(103.1, Outcome::NoData).falls_silent(Silence::Doubtful).silent(105.2, Outcome::NoData).breaches();
 }
 
 #[test]
 fn one_sample_polled_thrice_is_one_breach_of_three() {
     let story = given(&json!({"consecutive": 3})).polled(101.0, 101.1, 0.9).polled(101.0, 101.3, 0.9);
-    let story = story.polled(101.0, 101.5, 0.9).is_silent(Silence::Doubtful);
-    story.polled(102.0, 102.1, 0.9).is_silent(Silence::Doubtful).polled(103.0, 103.1, 0.9).is_breached();
+    let story = story.polled(101.0, 101.5, 0.9).falls_silent(Silence::Doubtful);
+    story.polled(102.0, 102.1, 0.9).falls_silent(Silence::Doubtful).polled(103.0, 103.1, 0.9).breaches();
 }
 
 #[test]
 fn a_good_sample_in_between_begins_the_count_anew() {
     let story = given(&json!({"consecutive": 2})).sample(101.0, 0.9).sample(102.0, 0.1).passes();
-    story.sample(103.0, 0.9).is_silent(Silence::Doubtful).sample(104.0, 0.9).is_breached();
+    story.sample(103.0, 0.9).falls_silent(Silence::Doubtful).sample(104.0, 0.9).breaches();
 }
 
 #[test]
 fn the_same_sample_polled_again_does_not_clear_its_own_breach() {
-    given(&json!({"onBreach": "Pause"})).polled(101.0, 101.1, 0.9).polled(101.0, 101.3, 0.1).is_breached();
+    given(&json!({"onBreach": "Pause"})).polled(101.0, 101.1, 0.9).polled(101.0, 101.3, 0.1).breaches();
 }
 
 #[test]
 fn a_window_that_moves_beyond_the_limit_without_a_new_sample_is_a_breach_at_once() {
-    given(&json!({})).polled(101.0, 101.1, 0.4).polled(101.0, 101.3, 0.6).is_breached();
+    given(&json!({})).polled(101.0, 101.1, 0.4).polled(101.0, 101.3, 0.6).breaches();
 }
 
 #[test]
 fn a_sample_of_another_replica_that_is_a_little_older_brings_nothing_new() {
     let story = given(&json!({"consecutive": 2})).polled(101.0, 101.1, 0.9).polled(100.6, 101.2, 0.9);
-    story.is_silent(Silence::Doubtful).polled(101.0, 101.3, 0.9).is_silent(Silence::Doubtful);
+    story.falls_silent(Silence::Doubtful).polled(101.0, 101.3, 0.9).falls_silent(Silence::Doubtful);
 }
 
 #[test]
 fn samples_of_a_clock_that_was_set_back_are_new() {
-    let story = given(&json!({"onBreach": "Pause"})).polled(5_000.0, 101.0, 0.9).is_breached();
+    let story = given(&json!({"onBreach": "Pause"})).polled(5_000.0, 101.0, 0.9).breaches();
     story.reads(102.0, Some(at(1_400.0)), Some(Span::millis(5)), Outcome::Value(0.2)).passes();
 }
 
 #[test]
 fn exceeded_for_less_than_demanded_holds_and_for_long_enough_breaches() {
-    let story = given(&json!({"for": "10s"})).sample(101.0, 0.9).sample(106.0, 0.9).is_silent(Silence::Doubtful);
-    story.sample(110.9, 0.9).is_silent(Silence::Doubtful).sample(111.0, 0.9).is_breached();
+    let story = given(&json!({"for": "10s"})).sample(101.0, 0.9).sample(106.0, 0.9).falls_silent(Silence::Doubtful);
+    story.sample(110.9, 0.9).falls_silent(Silence::Doubtful).sample(111.0, 0.9).breaches();
 }
 
 #[test]
 fn a_hole_longer_than_a_sample_may_be_old_is_not_all_along() {
     let story = given(&json!({"for": "30s"})).sample(101.0, 0.9).silent(110.0, Outcome::NoData);
-    story.sample(135.0, 0.9).is_silent(Silence::Doubtful);
+    story.sample(135.0, 0.9).falls_silent(Silence::Doubtful);
 }
 
 #[test]
 fn silence_clears_no_doubt() {
     let story = given(&json!({"consecutive": 2})).sample(101.0, 0.9).silent(102.0, Outcome::Unavailable);
-    story.is_silent(Silence::Unavailable).sample(103.0, 0.9).is_breached();
+    story.falls_silent(Silence::Unavailable).sample(103.0, 0.9).breaches();
 }
 
 #[test]
@@ -242,12 +244,12 @@ fn a_value_that_grows_old_stops_passing() {
 fn a_value_on_an_old_sample_never_counts() {
     let old = Span::millis(20_001);
     let story = given(&json!({})).reads(101.0, Some(at(80.0)), Some(old), Outcome::Value(0.2));
-    story.is_silent(Silence::Stale { age: old });
+    story.falls_silent(Silence::Stale { age: old });
 }
 
 #[test]
 fn a_value_whose_age_nobody_knows_never_counts() {
-    given(&json!({})).reads(101.0, Some(at(101.0)), None, Outcome::Value(0.2)).is_silent(Silence::NoData);
+    given(&json!({})).reads(101.0, Some(at(101.0)), None, Outcome::Value(0.2)).falls_silent(Silence::NoData);
 }
 
 #[test]
@@ -271,25 +273,25 @@ fn prometheus_down_is_no_breach_and_has_a_budget_of_its_own() {
         (from..=to).fold(story, |story, second| story.silent(f64::from(second), Outcome::Unavailable))
     };
     let story = given(&json!({"holdBudget": "60s"})).sample(100.0, 0.2).silent(101.0, Outcome::NoData);
-    let story = down(story, 140, 200).is_silent(Silence::Unavailable).is_over_budget(false);
-    let story = down(story, 201, 201).is_over_budget(true);
+    let story = down(story, 140, 200).falls_silent(Silence::Unavailable).overdue(false);
+    let story = down(story, 201, 201).overdue(true);
     // One answer resets it, though it says nothing itself; the other budget has run out meanwhile.
-    let story = story.silent(202.0, Outcome::NoData).is_silent(Silence::NoData).is_over_budget(true);
-    let story = down(story, 203, 204).is_over_budget(false);
-    story.sample(205.0, 0.2).passes().silent(206.0, Outcome::NoData).is_over_budget(false);
+    let story = story.silent(202.0, Outcome::NoData).falls_silent(Silence::NoData).overdue(true);
+    let story = down(story, 203, 204).overdue(false);
+    story.sample(205.0, 0.2).passes().silent(206.0, Outcome::NoData).overdue(false);
 }
 
 #[test]
 fn one_good_reading_resets_the_budget() {
     let story = given(&json!({"holdBudget": "10s"})).silent(101.0, Outcome::NoData).silent(111.0, Outcome::NoData);
-    let story = story.is_over_budget(false).silent(111.1, Outcome::Nan).is_over_budget(true);
-    story.sample(112.0, 0.1).passes().silent(113.0, Outcome::NoData).is_over_budget(false);
+    let story = story.overdue(false).silent(111.1, Outcome::Nan).overdue(true);
+    story.sample(112.0, 0.1).passes().silent(113.0, Outcome::NoData).overdue(false);
 }
 
 #[test]
 fn a_doubt_is_never_over_budget() {
     let story = given(&json!({"holdBudget": "1s", "for": "1h"})).sample(101.0, 0.9).sample(110.0, 0.9);
-    story.is_silent(Silence::Doubtful).is_over_budget(false);
+    story.falls_silent(Silence::Doubtful).overdue(false);
 }
 
 #[test]
@@ -302,37 +304,38 @@ fn a_guard_that_is_never_asked_is_over_budget_in_the_end() {
 #[test]
 fn a_breach_within_the_warm_up_is_a_doubt_and_the_next_sample_after_it_a_breach() {
     let story = given(&json!({"warmUp": "10s"})).sample(101.0, 0.1).flips(102.0);
-    let story = story.sample(103.0, 0.9).is_silent(Silence::Doubtful).sample(111.9, 0.9).is_silent(Silence::Doubtful);
+    let story =
+        story.sample(103.0, 0.9).falls_silent(Silence::Doubtful).sample(111.9, 0.9).falls_silent(Silence::Doubtful);
     // Polling the same sample after the warm-up counts: the window it is about has been given its time.
-    story.polled(111.8, 112.0, 0.9).is_breached();
+    story.polled(111.8, 112.0, 0.9).breaches();
 }
 
 #[test]
 fn a_breach_before_the_flip_is_not_excused_by_the_warm_up() {
-    given(&json!({"warmUp": "10s", "onBreach": "Pause"})).sample(101.0, 0.9).flips(102.0).is_breached();
+    given(&json!({"warmUp": "10s", "onBreach": "Pause"})).sample(101.0, 0.9).flips(102.0).breaches();
 }
 
 #[test]
 fn silence_within_the_warm_up_is_no_breach() {
     let story = given(&json!({"warmUp": "10s", "noData": "Breach"})).flips(102.0);
-    story.silent(103.0, Outcome::NoData).is_silent(Silence::NoData).silent(112.0, Outcome::NoData).is_breached();
+    story.silent(103.0, Outcome::NoData).falls_silent(Silence::NoData).silent(112.0, Outcome::NoData).breaches();
 }
 
 #[test]
 fn a_breach_that_takes_back_is_told_for_a_while_though_the_value_has_fallen() {
-    let story = given(&json!({})).sample(101.0, 0.9).sample(102.0, 0.1).is_breached().sample(130.0, 0.1);
+    let story = given(&json!({})).sample(101.0, 0.9).sample(102.0, 0.1).breaches().sample(130.0, 0.1);
     assert!(matches!(story.says_at(131.0), Verdict::Breach { .. }));
     assert_eq!(story.says_at(131.001), Verdict::Pass);
 }
 
 #[test]
 fn a_guard_that_pauses_passes_again_with_the_next_good_sample() {
-    given(&json!({"onBreach": "Pause"})).sample(101.0, 0.9).is_breached().sample(102.0, 0.1).passes();
+    given(&json!({"onBreach": "Pause"})).sample(101.0, 0.9).breaches().sample(102.0, 0.1).passes();
 }
 
 #[test]
 fn a_dry_run_tells_its_breach_and_forgets_it_with_the_next_good_sample() {
-    given(&json!({"dryRun": true})).sample(101.0, 0.9).is_breached().sample(102.0, 0.1).passes();
+    given(&json!({"dryRun": true})).sample(101.0, 0.9).breaches().sample(102.0, 0.1).passes();
 }
 
 #[test]
@@ -340,30 +343,30 @@ fn a_rise_over_the_baseline_is_a_breach_only_beyond_both_share_and_least_change(
     let changes = json!({"max": null, "maxIncrease": "5%", "minDelta": 0.01});
     let story = || given(&changes).with_baseline(0.1);
     story().sample(101.0, 0.109).passes();
-    story().sample(101.0, 0.111).is_breached();
+    story().sample(101.0, 0.111).breaches();
     let story = || given(&changes).with_baseline(1.0);
     story().sample(101.0, 1.05).passes();
-    story().sample(101.0, 1.06).is_breached();
+    story().sample(101.0, 1.06).breaches();
 }
 
 #[test]
 fn a_fall_below_the_baseline_is_a_breach() {
     let story = || given(&json!({"max": null, "maxDecrease": "20%"})).with_baseline(50.0);
     story().sample(101.0, 40.0).passes();
-    story().sample(101.0, 39.9).is_breached();
+    story().sample(101.0, 39.9).breaches();
 }
 
 #[test]
 fn the_tighter_of_two_limits_counts() {
-    given(&json!({"max": 0.104, "maxIncrease": "5%"})).with_baseline(0.1).sample(101.0, 0.1045).is_breached();
-    given(&json!({"max": 0.2, "maxIncrease": "5%"})).with_baseline(0.1).sample(101.0, 0.106).is_breached();
+    given(&json!({"max": 0.104, "maxIncrease": "5%"})).with_baseline(0.1).sample(101.0, 0.1045).breaches();
+    given(&json!({"max": 0.2, "maxIncrease": "5%"})).with_baseline(0.1).sample(101.0, 0.106).breaches();
 }
 
 #[test]
 fn before_there_is_a_baseline_only_the_other_limits_count() {
     let changes = json!({"maxIncrease": "5%"});
     given(&changes).sample(101.0, 0.4).passes();
-    given(&changes).sample(101.0, 0.6).is_breached();
+    given(&changes).sample(101.0, 0.6).breaches();
 }
 
 #[test]
@@ -372,13 +375,13 @@ fn after_a_flip_without_a_baseline_nothing_passes() {
         .sample(101.0, 0.4)
         .flips(102.0)
         .sample(103.0, 0.4)
-        .is_silent(Silence::NoBaseline);
+        .falls_silent(Silence::NoBaseline);
 }
 
 #[test]
 fn a_baseline_that_comes_after_a_reading_makes_it_doubtful_until_the_next() {
     let story = given(&json!({"maxIncrease": "5%"})).sample(101.0, 0.4).with_baseline(0.1);
-    story.is_silent(Silence::Doubtful).sample(102.0, 0.4).is_breached();
+    story.falls_silent(Silence::Doubtful).sample(102.0, 0.4).breaches();
 }
 
 #[test]

@@ -145,7 +145,7 @@ async fn watch(migration: &Migration, known: Known<'_>, ctx: &Context) {
     let services: Vec<Watched> = observe::services_of(migration, known);
     ctx.traffic.watch(migration, &services).await;
     if let Some(frozen) = known.frozen.or(known.candidate.ok()) {
-        ctx.board.watch(&observe::watch_key(migration), watch_set(migration, frozen));
+        ctx.board.watch(observe::watch_key(migration), watch_set(migration, frozen));
     }
 }
 
@@ -163,6 +163,7 @@ fn watch_set(migration: &Migration, frozen: &Frozen) -> WatchSet {
         flipped_at,
         want_baselines: flipped_at.is_none()
             && phase.is_some_and(|phase| matches!(plan::action(phase), PhaseAction::Switch(_))),
+        baseline_guards: frozen.plan.phases().iter().flat_map(|phase| phase.guards.clone()).collect(),
         observation: phase.and_then(|phase| phase.observe.clone()),
         provider: frozen.plan.spec.provider.clone(),
         attempt: status.attempt,

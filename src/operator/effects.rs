@@ -205,12 +205,13 @@ impl Performer<'_> {
     async fn create_job(&self, order: &JobOrder) -> Result<(), EffectError> {
         let frozen = self.frozen.ok_or(EffectError::NoPlan)?;
         let index = frozen.plan.index_of(&order.phase).ok_or(EffectError::NoPlan)?;
-        let at = At { migration: self.migration, index, phase: &frozen.plan.phases()[index] };
+        let at = At { migration: self.migration, spec: &frozen.plan.spec, index, phase: &frozen.plan.phases()[index] };
         let mut job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
         self.adorn(&mut job, order);
-        let scripts = frozen.scripts.get(&order.phase);
-        if let Some(scripts) = scripts.filter(|_| !order.tombstone) {
-            self.create_task(sql::task(at, order, scripts)).await?;
+        let scripts = frozen.scripts.get(&order.phase).filter(|_| !order.tombstone);
+        if let (Some(sql), Some(scripts)) = (&at.phase.sql, scripts) {
+            let past_no_return = frozen.plan.point_of_no_return().is_some_and(|first| index >= first);
+            self.create_task(sql::task(at, sql, order, scripts, past_no_return)).await?;
         }
         let jobs: Api<Job> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
         match jobs.create(&PostParams::default(), &job).await {

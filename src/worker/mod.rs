@@ -1,5 +1,6 @@
 //! stub
 #![allow(missing_docs)]
+pub mod ladder;
 pub mod task;
 #[derive(clap::Subcommand)]
 pub enum Command {

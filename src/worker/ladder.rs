@@ -1,0 +1,4 @@
+//! stub
+#![allow(missing_docs)]
+#[derive(serde::Serialize, Default)]
+pub struct Ladder;

@@ -3,3 +3,4 @@
 //! No clock, no network, no randomness and no logging: everything comes in as a value and goes out as one.
 
 pub mod guard;
+pub mod scripts;

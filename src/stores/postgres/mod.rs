@@ -1,0 +1,4 @@
+//! PostgreSQL 13 and later.
+
+pub mod lint;
+pub mod script;

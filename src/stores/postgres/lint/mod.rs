@@ -47,6 +47,17 @@ pub struct Leniency<'a> {
     pub allow: &'a [String],
     /// The phase is at or past the point of no return, so nobody needs the old form any more.
     pub past_no_return: bool,
+    /// Which rules count.
+    pub strictness: Strictness,
+}
+
+/// Which rules count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// All.
+    Full,
+    /// Only those that say that the worker can't run the script.
+    OnlyWhatCannotRun,
 }
 
 /// How much a rule weighs.
@@ -99,6 +110,10 @@ pub fn lint(subjects: &[Subject<'_>], leniency: Leniency<'_>) -> Vec<Finding> {
 }
 
 fn judge(subject: &Subject<'_>, hit: Hit, leniency: Leniency<'_>) -> Option<Finding> {
+    let cannot_run = hit.weight == Weight::Never || hit.rule == SYNTAX_ERROR;
+    if leniency.strictness == Strictness::OnlyWhatCannotRun && !cannot_run {
+        return None;
+    }
     let accepted = hit.weight != Weight::Never && leniency.allow.contains(&hit.rule);
     let severity = match (hit.weight, subject.direction) {
         (Weight::Off, _) | (Weight::Changes | Weight::Breaks, Direction::Down) => None,

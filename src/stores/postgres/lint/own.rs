@@ -156,10 +156,8 @@ fn rules_hit(stmt: &ast::Stmt) -> Vec<Rule> {
                 rules.push(SESSION_RESET);
             }
         }
-        ast::Stmt::Select(select) => {
-            if node_text(select.syntax()).to_ascii_lowercase().contains("pg_advisory_unlock") {
-                rules.push(SESSION_RESET);
-            }
+        ast::Stmt::Select(select) if node_text(select.syntax()).to_ascii_lowercase().contains("pg_advisory_unlock") => {
+            rules.push(SESSION_RESET);
         }
         ast::Stmt::AlterSystem(_) => rules.push(ALTER_SYSTEM),
         ast::Stmt::DropDatabase(_) => rules.push(DROP_DATABASE),

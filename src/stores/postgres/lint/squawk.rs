@@ -31,6 +31,8 @@ pub(super) fn look(subject: &Subject<'_>, created: &BTreeSet<String>, hits: &mut
 /// Rules that squawk runs only where they are asked for by name.
 const OPT_IN: &[Rule] = &[Rule::BanDropTrigger, Rule::BanDisableTrigger, Rule::BanAlterGeneratedExpression];
 
+#[expect(clippy::match_same_arms, reason = "rules are off for different reasons")]
+#[expect(clippy::too_many_lines, reason = "a table")]
 /// How much a rule weighs, and what to do instead. Every rule is listed, so that a newer squawk's rules are weighed too.
 fn weigh(rule: Rule) -> (Weight, &'static str) {
     match rule {

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const BEFORE: Leniency<'_> = Leniency { allow: &[], past_no_return: false };
-const PAST: Leniency<'_> = Leniency { allow: &[], past_no_return: true };
+const BEFORE: Leniency<'_> = Leniency { allow: &[], past_no_return: false, strictness: Strictness::Full };
+const PAST: Leniency<'_> = Leniency { allow: &[], past_no_return: true, strictness: Strictness::Full };
 
 fn look(text: &str, direction: Direction, leniency: Leniency<'_>) -> Vec<Finding> {
     let script = Script::parse(text);
@@ -78,7 +78,8 @@ fn what_makes_users_wait_is_an_error() {
         let back = look(text, Direction::Down, PAST);
         assert!(rules(&back, Severity::Error).contains(rule), "{text} on the way back gave {back:?}");
         let allow = errors(text);
-        let accepted = look(text, Direction::Up, Leniency { allow: &allow, past_no_return: false });
+        let accepted =
+            look(text, Direction::Up, Leniency { allow: &allow, past_no_return: false, strictness: Strictness::Full });
         assert_eq!(rules(&accepted, Severity::Error), BTreeSet::new(), "{text} could not be accepted");
     }
 }
@@ -141,7 +142,8 @@ fn what_the_worker_cannot_run_cannot_be_accepted() {
         ("-- nothing", "empty-script"),
     ] {
         let allow = [rule.to_owned()];
-        let findings = look(text, Direction::Up, Leniency { allow: &allow, past_no_return: true });
+        let findings =
+            look(text, Direction::Up, Leniency { allow: &allow, past_no_return: true, strictness: Strictness::Full });
         assert!(rules(&findings, Severity::Error).contains(rule), "{text} gave {findings:?}");
     }
 }
@@ -157,7 +159,14 @@ fn text_that_cannot_be_parsed_is_an_error_that_can_be_accepted() {
     assert_eq!(rules(&findings, Severity::Error), BTreeSet::from([SYNTAX_ERROR]));
     assert_eq!(findings[0].line, Some(2));
     let allow = [SYNTAX_ERROR.to_owned()];
-    assert_eq!(look("FROBNICATE items", Direction::Up, Leniency { allow: &allow, past_no_return: false }), []);
+    assert_eq!(
+        look(
+            "FROBNICATE items",
+            Direction::Up,
+            Leniency { allow: &allow, past_no_return: false, strictness: Strictness::Full }
+        ),
+        []
+    );
     let body = "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELEKT 1 $$;";
     assert_eq!(rules(&look(body, Direction::Up, BEFORE), Severity::Error), BTreeSet::new());
 }
@@ -205,4 +214,13 @@ fn every_finding_says_where_why_and_what_to_do() {
 fn a_comment_in_squawks_own_form_accepts_a_squawk_rule() {
     let text = "-- squawk-ignore changing-column-type\nALTER TABLE items ALTER COLUMN n TYPE text;";
     assert_eq!(look(text, Direction::Up, BEFORE), []);
+}
+
+#[test]
+fn where_only_what_cannot_run_counts_the_rest_is_left_alone() {
+    let leniency = Leniency { strictness: Strictness::OnlyWhatCannotRun, ..BEFORE };
+    assert_eq!(look("UPDATE items SET n = 0; LOCK TABLE items", Direction::Down, leniency), []);
+    let findings = look("COMMIT; UPDATE items SET n = 0", Direction::Down, leniency);
+    assert_eq!(rules(&findings, Severity::Error), BTreeSet::from(["transaction-control"]));
+    assert_eq!(rules(&look("FROB", Direction::Down, leniency), Severity::Error), BTreeSet::from([SYNTAX_ERROR]));
 }

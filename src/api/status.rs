@@ -137,6 +137,12 @@ pub struct PhaseStatus {
     /// When `baked` was last written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baked_at: Option<Time>,
+    /// The Job that asked its store what can be asked before the first effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preflight_job: Option<JobRef>,
+    /// Try of that Job within this attempt, from 1.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub preflight_tries: u32,
     /// The Job that works for it now, or did last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRef>,
@@ -266,6 +272,9 @@ pub struct TrafficStatus {
     /// When the flip forward was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flipped_at: Option<Time>,
+    /// When the way back was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_at: Option<Time>,
     /// When drain of the side that lost traffic last began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_started_at: Option<Time>,
@@ -322,6 +331,9 @@ pub struct RollbackStatus {
     pub reason: RollbackReason,
     /// Why, in a sentence with the figures.
     pub message: String,
+    /// Traffic stays where it is: the Migration goes away, and moving it was not asked for or not possible.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_traffic: bool,
     /// When Prometheus took the sample that showed the breach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_at: Option<Time>,

@@ -144,8 +144,8 @@ impl Verdict {
                 return json;
             }
             // Warnings stand last among the findings; the lists matter least.
-            let dropped =
-                fitting.findings.pop().is_some() || fitting.undone.pop().is_some() || fitting.applied.pop().is_some();
+            let pop = |versions: &mut Option<Vec<String>>| versions.as_mut().is_some_and(|all| all.pop().is_some());
+            let dropped = fitting.findings.pop().is_some() || pop(&mut fitting.undone) || pop(&mut fitting.applied);
             if dropped {
                 fitting.left_out += 1;
             } else {

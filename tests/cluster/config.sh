@@ -55,7 +55,7 @@ YAML
 
 write_pki() {
   mkdir -m 700 "$STATE/pki"
-  cd "$STATE/pki"
+  pushd "$STATE/pki" >/dev/null || die "no folder for the certificates"
   printf '[req]\ndistinguished_name = subject\n[subject]\n' >openssl.cnf
   authority
   local names="DNS:localhost,IP:127.0.0.1,IP:$NODE_IP,IP:10.96.0.1"
@@ -76,7 +76,7 @@ write_pki() {
     kubeconfig "$STATE/etc/$user.kubeconfig" "$user"
   done
   kubeconfig "$STATE/kubeconfig" admin
-  cd "$HERE"
+  popd >/dev/null || true
 }
 
 # --- The control plane -------------------------------------------------------
@@ -90,7 +90,7 @@ define_control_plane() {
     --listen-peer-urls http://127.0.0.1:2380
   # Kubelet's address by number: no DNS outside of the pods knows the node's name.
   define apiserver "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
-    --advertise-address=$NODE_IP --bind-address=0.0.0.0 --secure-port=6443 \
+    --advertise-address="$NODE_IP" --bind-address=0.0.0.0 --secure-port=6443 \
     --tls-cert-file="$pki/apiserver.crt" --tls-private-key-file="$pki/apiserver.key" \
     --client-ca-file="$pki/ca.crt" \
     --kubelet-certificate-authority="$pki/ca.crt" \
@@ -121,7 +121,7 @@ define_node() {
   write_dns_config
   define containerd containerd --config "$STATE/etc/containerd.toml"
   define kubelet "$BIN/kubelet" --config="$STATE/etc/kubelet.yaml" \
-    --kubeconfig="$STATE/etc/kubelet.kubeconfig" --hostname-override=node --node-ip=$NODE_IP
+    --kubeconfig="$STATE/etc/kubelet.kubeconfig" --hostname-override=node --node-ip="$NODE_IP"
   define proxy "$BIN/kube-proxy" --config="$STATE/etc/proxy.yaml" --hostname-override=node
   define dns "$BIN/coredns" -conf "$STATE/etc/Corefile"
 }
@@ -207,15 +207,24 @@ YAML
 }
 
 write_dns_config() {
+  # The second part: what isn't the cluster's does not exist. Without it the answer
+  # would be a refusal, which a client reports as a passing failure.
   cat >"$STATE/etc/Corefile" <<CONF
-.:53 {
+cluster.local in-addr.arpa {
     bind $NODE_IP
     errors
     health 127.0.0.1:8088
     ready 127.0.0.1:8181
-    kubernetes cluster.local in-addr.arpa {
+    kubernetes {
         kubeconfig $STATE/etc/dns.kubeconfig
         ttl 1
+    }
+}
+. {
+    bind $NODE_IP
+    errors
+    template ANY ANY {
+        rcode NXDOMAIN
     }
 }
 CONF

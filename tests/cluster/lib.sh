@@ -4,6 +4,9 @@
 
 set -euo pipefail
 
+# Kubelet and the runtime look for what lies there, which not every root's PATH has.
+PATH=$PATH:/usr/sbin:/sbin
+
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/alongside
 # On a disk, not under /run: images and etcd would fill a small tmpfs.
@@ -12,6 +15,10 @@ CLUSTERS=${ALONGSIDE_CLUSTERS:-/var/lib/alongside/clusters}
 # The node's address; the rest of the address plan is in config.sh.
 NODE_IP=10.199.0.1
 API_URL=https://127.0.0.1:6443
+
+# Where every process of a cluster lives, containers included, so that one write to
+# cgroup.kill ends them all. It is there beside version 1, too.
+cgroup2=$(findmnt -rnt cgroup2 -o TARGET | head -n1 || true)
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -22,6 +29,7 @@ die() {
 
 need_root() {
   [ "$(id -u)" = 0 ] || die "the test cluster makes namespaces, mounts and cgroups: run this as root"
+  [ -n "$cgroup2" ] || die "no cgroup2 is mounted on this machine"
 }
 
 # cluster NAME: sets the variables that every script of one cluster uses.
@@ -65,11 +73,14 @@ build_once() {
   ) 9>"$folder.lock"
 }
 
+# The versions: a server that calls itself v0.0.0 is refused by charts that ask for
+# a Kubernetes of some age.
 build_flags=(-trimpath -buildvcs=false -ldflags "-s -w
   -X k8s.io/component-base/version.gitVersion=v1.35.4
   -X k8s.io/component-base/version.gitMajor=1
   -X k8s.io/component-base/version.gitMinor=35
-  -X k8s.io/component-base/version.gitTreeState=clean")
+  -X k8s.io/component-base/version.gitTreeState=clean
+  -X helm.sh/helm/v4/internal/version.version=v4.1.4")
 
 multicall_folder() {
   cached multicall "$HERE"/multicall/{go.mod,go.sum,main.go} "${build_flags[*]}" "$(go version)"
@@ -79,11 +90,11 @@ ociimage_folder() {
   cached ociimage "$HERE"/ociimage/{go.mod,main.go} "$(go version)"
 }
 
-# --- Process groups, namespaces ----------------------------------------------
+build_ociimage() {
+  (cd "$HERE/ociimage" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$1/ociimage" .)
+}
 
-# cgroup2 is where every process of a cluster lives, containers included, so that
-# one write to cgroup.kill ends them all. It is there beside version 1, too.
-cgroup2=$(findmnt -nt cgroup2 -o TARGET | head -n1)
+# --- Process groups, namespaces ----------------------------------------------
 
 # cgroup_folders: this cluster's folder in each hierarchy of the machine.
 cgroup_folders() {
@@ -110,10 +121,59 @@ need_cluster() {
   BIN=$(cat "$STATE/bin")
 }
 
-# in_net COMMAND...: runs a command in the cluster's network, and nothing else of it.
-in_net() { nsenter --net="/proc/$(init_pid)/ns/net" -- "$@"; }
+# in_net COMMAND...: runs a command in the cluster's network in place of this shell.
+# No proxy of the caller's can be reached from there.
+in_net() {
+  local init
+  init=$(init_pid) || die "cluster '$NAME' has gone"
+  join_cgroup
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+  exec nsenter --net="/proc/$init/ns/net" -- "$@"
+}
 
-kube() { in_net "$BIN/kubectl" --kubeconfig "$STATE/kubeconfig" "$@"; }
+# use_cluster: the environment in which kubectl and helm work on this cluster. Their
+# caches are the cluster's own: by default they are kept by the server's address,
+# which is the same in all clusters.
+use_cluster() {
+  export ALONGSIDE_IN_CLUSTER=$NAME PATH=$BIN:$PATH
+  export KUBECONFIG=$STATE/kubeconfig KUBECACHEDIR=$STATE/cache/kubectl KUBERC=off
+  export HELM_CACHE_HOME=$STATE/cache/helm HELM_CONFIG_HOME=$STATE/cache/helm HELM_DATA_HOME=$STATE/cache/helm
+}
+
+kube() { (use_cluster && in_net kubectl "$@"); }
+
+# empty: no process of the cluster is left.
+empty() { grep -qx 'populated 0' "$cgroup2/$CGROUP/cgroup.events"; }
+
+# thaw: a process that version 1's freezer holds does not die.
+thaw() {
+  local folder state
+  while read -r folder; do
+    [ ! -d "$folder" ] || find "$folder" -name freezer.state | while read -r state; do
+      echo THAWED >"$state" 2>/dev/null || true
+    done
+  done < <(cgroup_folders)
+}
+
+remove_cgroups() {
+  local folder left=0
+  while read -r folder; do
+    [ ! -d "$folder" ] || find "$folder" -depth -type d -exec rmdir {} + || left=1
+  done < <(cgroup_folders)
+  return $left
+}
+
+# remove_cluster: ends all of the cluster's processes, with which its mounts and its
+# network go, and removes its folders. Right in any state, also with nothing there.
+remove_cluster() {
+  if [ -d "$cgroup2/$CGROUP" ]; then
+    thaw
+    echo 1 >"$cgroup2/$CGROUP/cgroup.kill"
+    within 20 "the processes of cluster '$NAME' have ended" empty || return 1
+  fi
+  within 10 "the cgroups of cluster '$NAME' are gone" remove_cgroups || return 1
+  rm -rf "$STATE"
+}
 
 # --- Components --------------------------------------------------------------
 # A component is a file components/NAME that holds its command, quoted. Running,
@@ -143,15 +203,16 @@ start() {
     # The mount namespace comes last: with the outer /proc still there, the
     # process can read the number under which the outside knows it.
     # shellcheck disable=SC2016
-    exec nsenter --target "$init" --pid --net -- bash -c '
+    exec env -i PATH="$PATH" HOME=/root ALONGSIDE_IN_CLUSTER="$NAME" \
+      nsenter --target "$init" --pid --net -- bash -c '
       {
         read -r pid _ </proc/self/stat
         echo "$pid" >"$1.new" && mv "$1.new" "$1"
         exec setsid nsenter --mount="/proc/$2/ns/mnt" -- bash -c "cd / && exec $3"
       } &
     ' start "$STATE/pids/$component" "$init" "$(cat "$STATE/components/$component")"
-  ) </dev/null >>"$log" 2>&1 9>&-
-  within 5 "$component has started" test -s "$STATE/pids/$component"
+  ) </dev/null >>"$log" 2>&1 9<&-
+  within 20 "$component has started" test -s "$STATE/pids/$component"
 }
 
 # stop COMPONENT: asks it to end and waits; one that does not end in time is killed.
@@ -159,7 +220,7 @@ stop() {
   local pid
   pid=$(component_pid "$1") || return 0
   kill -TERM "$pid" && kill -CONT "$pid"
-  within 20 "$1 has ended" gone "$pid" || { kill -KILL "$pid" && within 5 "$1 has died" gone "$pid"; }
+  within 20 "$1 has ended" gone "$pid" || { kill -KILL "$pid" && within 20 "$1 has died" gone "$pid"; }
 }
 
 gone() { ! belongs "$1"; }
@@ -201,8 +262,8 @@ await() {
 
 # api PATH: asks the API server as the administrator, far cheaper than kubectl.
 api() {
-  in_net curl -sf --max-time 5 --cacert "$STATE/pki/ca.crt" \
-    --cert "$STATE/pki/admin.crt" --key "$STATE/pki/admin.key" "$API_URL$1"
+  (in_net curl -sf --max-time 5 --cacert "$STATE/pki/ca.crt" \
+    --cert "$STATE/pki/admin.crt" --key "$STATE/pki/admin.key" "$API_URL$1")
 }
 
 api_ready() { api /readyz; }

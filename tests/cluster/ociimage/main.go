@@ -1,7 +1,7 @@
 // Ociimage writes a container image of one layer as an OCI archive, straight from
 // files: no registry, no container engine, no root file system on the way.
 //
-//	ociimage -o OUT.tar -ref localhost/app:1 [options] -- ENTRYPOINT [ARGUMENT...]
+//	ociimage -o OUT.tar -ref localhost/app:1 [options] -- [ENTRYPOINT [ARGUMENT...]]
 //
 // The same inputs make the same bytes: times are zero and entries are sorted. The
 // layer isn't compressed, as the archive never leaves the machine.
@@ -40,9 +40,9 @@ type entry struct {
 type layer map[string]entry
 
 type options struct {
-	out, ref, user, workdir string
-	env                     []string
-	layer                   layer
+	out, ref, user, workdir, stopSignal string
+	env, cmd                            []string
+	layer                               layer
 }
 
 // descriptor points to a blob; the other types below follow the OCI image
@@ -73,8 +73,10 @@ type image struct {
 	Config       struct {
 		User       string   `json:"User,omitempty"`
 		Env        []string `json:"Env,omitempty"`
-		Entrypoint []string `json:"Entrypoint"`
+		Entrypoint []string `json:"Entrypoint,omitempty"`
+		Cmd        []string `json:"Cmd,omitempty"`
 		WorkingDir string   `json:"WorkingDir,omitempty"`
+		StopSignal string   `json:"StopSignal,omitempty"`
 	} `json:"config"`
 	RootFS struct {
 		Type    string   `json:"type"`
@@ -96,10 +98,9 @@ func run(arguments []string) error {
 	flags.StringVar(&o.ref, "ref", "", "the image's full name, tag included")
 	flags.StringVar(&o.user, "user", "", "UID[:GID] that the entry point runs as")
 	flags.StringVar(&o.workdir, "workdir", "/", "the folder that it starts in")
-	flags.Func("env", "NAME=VALUE, any number of times", func(v string) error {
-		o.env = append(o.env, v)
-		return nil
-	})
+	flags.StringVar(&o.stopSignal, "stop-signal", "", "what ends it, if not SIGTERM")
+	flags.Func("env", "NAME=VALUE, any number of times", appendTo(&o.env))
+	flags.Func("cmd", "an argument used if a pod gives none, any number of times", appendTo(&o.cmd))
 	flags.Func("tree", "a folder that becomes the root, owned by root", o.layer.addTree)
 	flags.Func("file", "SOURCE:/PATH:MODE, one more file", o.layer.addFile)
 	flags.Func("link", "TARGET:/PATH, a symbolic link", o.layer.addLink)
@@ -107,10 +108,17 @@ func run(arguments []string) error {
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	if o.out == "" || o.ref == "" || flags.NArg() == 0 {
-		return errors.New("-o, -ref and an entry point are needed")
+	if o.out == "" || o.ref == "" || flags.NArg()+len(o.cmd) == 0 {
+		return errors.New("-o, -ref and an entry point or -cmd are needed")
 	}
 	return o.write(flags.Args())
+}
+
+func appendTo(list *[]string) func(string) error {
+	return func(value string) error {
+		*list = append(*list, value)
+		return nil
+	}
 }
 
 func (l layer) addTree(root string) error {
@@ -287,7 +295,9 @@ func (o *options) writeArchive(out io.Writer, entrypoint []string, layerBlob des
 	config.Config.User = o.user
 	config.Config.Env = o.env
 	config.Config.Entrypoint = entrypoint
+	config.Config.Cmd = o.cmd
 	config.Config.WorkingDir = o.workdir
+	config.Config.StopSignal = o.stopSignal
 	config.RootFS.Type = "layers"
 	config.RootFS.DiffIDs = []string{layerBlob.Digest}
 	configBlob, configBytes, err := blob("application/vnd.oci.image.config.v1+json", config)

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection as a client holds it, with nothing between it and the socket: no pool,
 //! no hidden retry. Touches the network.
 
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -40,7 +41,7 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let uri: Uri = text.parse().map_err(EndpointError::Unreadable)?;
+        let uri: Uri = escaped(text).parse().map_err(EndpointError::Unreadable)?;
         if uri.scheme_str() != Some("http") {
             return Err(EndpointError::NotHttp);
         }
@@ -51,6 +52,21 @@ impl FromStr for Endpoint {
             path: path.trim_end_matches('/').to_owned(),
         })
     }
+}
+
+/// Escapes what a URL can't hold as it is, so that a query such as `up{job="load"}` can be written
+/// without thinking of it.
+fn escaped(text: &str) -> String {
+    let mut url = String::new();
+    for character in text.chars() {
+        match character {
+            ' ' | '"' | '<' | '>' | '[' | '\\' | ']' | '^' | '`' | '{' | '|' | '}' => {
+                write!(url, "%{:02X}", u32::from(character)).expect("writing to a String can't fail");
+            }
+            _ => url.push(character),
+        }
+    }
+    url
 }
 
 impl Endpoint {
@@ -68,17 +84,13 @@ impl Endpoint {
     pub fn request(&self, method: Method, path: &str, body: Bytes, after: After) -> Outgoing {
         let whole = format!("{}{path}", self.path);
         let uri = if whole.is_empty() { "/" } else { &whole };
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .header(HOST, format!("{}:{}", self.host, self.port));
+        let mut request =
+            Request::builder().method(method).uri(uri).header(HOST, format!("{}:{}", self.host, self.port));
         match after {
             After::Close => request = request.header(CONNECTION, "close"),
             After::Keep => (),
         }
-        request
-            .body(Full::new(body))
-            .expect("a parsed URL's host and path are valid in a request")
+        request.body(Full::new(body)).expect("a parsed URL's host and path are valid in a request")
     }
 }
 
@@ -138,13 +150,9 @@ pub struct Connection {
 impl Connection {
     /// Opens a connection to the first of `addresses` that accepts one.
     pub async fn open(addresses: &[SocketAddr]) -> Result<Self, OpenError> {
-        let stream = TcpStream::connect(addresses)
-            .await
-            .map_err(OpenError::Connect)?;
+        let stream = TcpStream::connect(addresses).await.map_err(OpenError::Connect)?;
         stream.set_nodelay(true).map_err(OpenError::Connect)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(OpenError::Handshake)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Handshake)?;
         // Its error reaches the request that it belongs to; between requests it only means closed.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Self { sender })
@@ -163,25 +171,15 @@ impl Connection {
         if self.sender.ready().await.is_err() {
             return Err(SendError::Unsent);
         }
-        let response = self
-            .sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut failed| match failed.take_message() {
+        let response =
+            self.sender.try_send_request(request).await.map_err(|mut failed| match failed.take_message() {
                 Some(_) => SendError::Unsent,
                 None => SendError::Cut(failed.into_error()),
             })?;
         let (head, body) = response.into_parts();
-        let closes = head
-            .headers
-            .get_all(CONNECTION)
-            .iter()
-            .any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
-        let served_by = head
-            .headers
-            .get("x-served-by")
-            .and_then(|value| value.to_str().ok())
-            .map(ToOwned::to_owned);
+        let closes =
+            head.headers.get_all(CONNECTION).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        let served_by = head.headers.get("x-served-by").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         Ok(Answer {
             status: head.status,
             served_by,
@@ -209,14 +207,15 @@ mod tests {
     }
 
     #[test]
+    fn a_query_may_be_written_as_it_is() {
+        let url: Endpoint = r#"http://prometheus:9090/api/v1/query?query=up{job="load"}[5s]"#.parse().unwrap();
+        let request = url.request(Method::GET, "", Bytes::new(), After::Close);
+        assert_eq!(request.uri(), "/api/v1/query?query=up%7Bjob=%22load%22%7D%5B5s%5D");
+    }
+
+    #[test]
     fn a_url_that_is_not_plain_http_is_refused() {
-        assert!(matches!(
-            "https://inventory".parse::<Endpoint>(),
-            Err(EndpointError::NotHttp)
-        ));
-        assert!(matches!(
-            "inventory".parse::<Endpoint>(),
-            Err(EndpointError::NotHttp)
-        ));
+        assert!(matches!("https://inventory".parse::<Endpoint>(), Err(EndpointError::NotHttp)));
+        assert!(matches!("inventory".parse::<Endpoint>(), Err(EndpointError::NotHttp)));
     }
 }

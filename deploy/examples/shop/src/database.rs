@@ -106,10 +106,7 @@ impl Source {
         let text = match (&self.database_url, &self.database_url_file) {
             (Some(url), _) => url.clone(),
             (None, Some(file)) => {
-                std::fs::read_to_string(file).map_err(|source| DatabaseError::ReadUrl {
-                    file: file.clone(),
-                    source,
-                })?
+                std::fs::read_to_string(file).map_err(|source| DatabaseError::ReadUrl { file: file.clone(), source })?
             }
             (None, None) => unreachable!("clap demands one of the two"),
         };
@@ -120,11 +117,10 @@ impl Source {
     pub async fn connect(&self) -> Result<Client, DatabaseError> {
         let mut config = self.config()?;
         config.application_name("shop");
-        let (client, connection) =
-            tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls))
-                .await
-                .map_err(|_| DatabaseError::Timeout)?
-                .map_err(DatabaseError::Connect)?;
+        let (client, connection) = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(NoTls))
+            .await
+            .map_err(|_| DatabaseError::Timeout)?
+            .map_err(DatabaseError::Connect)?;
         // Its error reaches the statement that it belongs to; between statements it only means
         // closed, and the pool asks for that.
         tokio::spawn(async move { drop(connection.await) });
@@ -132,13 +128,8 @@ impl Source {
     }
 }
 
-/// How long one connection may take to open. A Postgres in the same cluster answers within
-/// milliseconds; a Service without endpoints may not answer at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long a request may wait for a connection and its statement. Shorter than the load's own
-/// timeout (2 s), so that a slow database shows as a 503 with a reason.
-const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long one connection may take to open. A Service without endpoints may never answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -221,19 +212,16 @@ struct Session {
 pub struct Database {
     source: Source,
     version: Version,
+    patience: Duration,
     permits: Semaphore,
     idle: Mutex<Vec<Session>>,
 }
 
 impl Database {
-    /// Makes a pool of at most `connections`, none of them open yet.
-    pub fn new(source: Source, version: Version, connections: usize) -> Self {
-        Self {
-            source,
-            version,
-            permits: Semaphore::new(connections),
-            idle: Mutex::default(),
-        }
+    /// Makes a pool of at most `connections`, none of them open yet. A statement has `patience` for
+    /// its connection and its answer.
+    pub fn new(source: Source, version: Version, connections: usize, patience: Duration) -> Self {
+        Self { source, version, patience, permits: Semaphore::new(connections), idle: Mutex::default() }
     }
 
     /// Reads an item.
@@ -264,10 +252,7 @@ impl Database {
     pub async fn totals(&self) -> Result<Totals, DatabaseError> {
         self.with_session(async |session| {
             let row = session.client.query_one(TOTALS, &[]).await?;
-            Ok(Totals {
-                items: row.get("items"),
-                taken: row.get("taken"),
-            })
+            Ok(Totals { items: row.get("items"), taken: row.get("taken") })
         })
         .await
     }
@@ -281,11 +266,7 @@ impl Database {
         work: impl AsyncFnOnce(&Session) -> Result<T, DatabaseError>,
     ) -> Result<T, DatabaseError> {
         let whole = async {
-            let _permit = self
-                .permits
-                .acquire()
-                .await
-                .expect("the semaphore is never closed");
+            let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
             let session = match self.idle_session() {
                 Some(session) => session,
                 None => self.open().await?,
@@ -294,9 +275,7 @@ impl Database {
             self.lock_idle().push(session);
             Ok(done)
         };
-        tokio::time::timeout(STATEMENT_TIMEOUT, whole)
-            .await
-            .map_err(|_| DatabaseError::Timeout)?
+        tokio::time::timeout(self.patience, whole).await.map_err(|_| DatabaseError::Timeout)?
     }
 
     /// Returns an idle session that is still connected, and forgets those that aren't.

@@ -68,28 +68,15 @@ pub async fn post(options: PostOptions) -> Result<(), FetchError> {
     fetch(&url, Method::POST, body.into(), timeout).await
 }
 
-async fn fetch(
-    url: &Endpoint,
-    method: Method,
-    body: Bytes,
-    timeout: Duration,
-) -> Result<(), FetchError> {
+async fn fetch(url: &Endpoint, method: Method, body: Bytes, timeout: Duration) -> Result<(), FetchError> {
     let exchange = async {
         let addresses = url.resolve().await.map_err(FetchError::Resolve)?;
         let mut connection = Connection::open(&addresses).await?;
         let request = url.request(method, "", body, After::Close);
         Ok::<_, FetchError>(connection.send(request).await?)
     };
-    let answer = tokio::time::timeout(timeout, exchange)
-        .await
-        .map_err(|_| FetchError::Timeout(timeout))??;
+    let answer = tokio::time::timeout(timeout, exchange).await.map_err(|_| FetchError::Timeout(timeout))??;
     let mut out = io::stdout().lock();
-    out.write_all(&answer.body)
-        .and_then(|()| out.flush())
-        .map_err(FetchError::Print)?;
-    if answer.status.is_success() {
-        Ok(())
-    } else {
-        Err(FetchError::Refused(answer.status))
-    }
+    out.write_all(&answer.body).and_then(|()| out.flush()).map_err(FetchError::Print)?;
+    if answer.status.is_success() { Ok(()) } else { Err(FetchError::Refused(answer.status)) }
 }

@@ -51,18 +51,15 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
 /// # Errors
 /// The last reason why Postgres could not be reached within the wait, or why a statement failed.
 pub async fn run(options: Options) -> Result<(), DatabaseError> {
-    let Options {
-        source,
-        items,
-        stock,
-        wait,
-    } = options;
+    let Options { source, items, stock, wait } = options;
     let deadline = Instant::now() + wait;
     let mut client = loop {
         match source.connect().await {
             Ok(client) => break client,
-            Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => tokio::time::sleep(BETWEEN_ATTEMPTS).await,
+            Err(DatabaseError::Connect(_) | DatabaseError::Timeout) if Instant::now() < deadline => {
+                tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+            }
+            Err(error) => return Err(error),
         }
     };
     let transaction = client.transaction().await?;

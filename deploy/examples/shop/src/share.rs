@@ -18,11 +18,7 @@ impl TryFrom<f64> for Share {
     type Error = ShareError;
 
     fn try_from(part: f64) -> Result<Self, ShareError> {
-        if (0.0..=1.0).contains(&part) {
-            Ok(Self(part))
-        } else {
-            Err(ShareError)
-        }
+        if (0.0..=1.0).contains(&part) { Ok(Self(part)) } else { Err(ShareError) }
     }
 }
 

@@ -23,9 +23,7 @@ pub fn duration(text: &str) -> Result<Duration, DurationError> {
 }
 
 /// Reads an optional duration in JSON, written as a string: `"5s"`.
-pub fn optional_duration<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
+pub fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     Option::<String>::deserialize(deserializer)?
         .map(|text| duration(&text).map_err(serde::de::Error::custom))
         .transpose()
@@ -33,11 +31,7 @@ pub fn optional_duration<'de, D: Deserializer<'de>>(
 
 /// Returns the wall-clock time in milliseconds since 1970.
 pub fn unix_ms() -> u64 {
-    millis(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// Returns a duration in whole milliseconds.

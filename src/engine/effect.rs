@@ -1,0 +1,183 @@
+//! Effects: what a decision asks for. Each is idempotent under a name or a compare-and-swap of its own.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::api::{DrainHook, Span, Time};
+
+use super::{mark::Mark, plan::hex, world::Side};
+
+/// One thing to do to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Writes the plan down as an immutable ControllerRevision.
+    FreezePlan {
+        /// Its name.
+        revision: String,
+        /// Hash of the plan that it holds.
+        hash: String,
+    },
+    /// Puts our finalizer on the Migration.
+    AddFinalizer,
+    /// Takes it off, and lets go of children that still carry theirs.
+    RemoveFinalizer,
+    /// Makes a Job. "Already exists" is success if it carries our UID.
+    CreateJob(JobOrder),
+    /// Takes our finalizer off a Job whose outcome is in status, and sets its time to live.
+    SettleJob {
+        /// Name of the Job.
+        name: String,
+    },
+    /// Stops a Job and its pods.
+    StopJob {
+        /// Name of the Job.
+        name: String,
+        /// Its UID; another one under that name is left alone.
+        uid: String,
+    },
+    /// Writes to a Service, by compare-and-swap.
+    PatchService(ServicePatch),
+    /// Asks a side's open connections to leave. Goes on in the background; asking again changes nothing.
+    Drain(DrainOrder),
+}
+
+impl Effect {
+    /// The names of all kinds, for metrics and for the list of boundaries that crash tests walk.
+    pub const NAMES: [&'static str; 8] =
+        ["FreezePlan", "AddFinalizer", "RemoveFinalizer", "CreateJob", "SettleJob", "StopJob", "PatchService", "Drain"];
+
+    /// The name of its kind.
+    pub fn name(&self) -> &'static str {
+        let index = match self {
+            Effect::FreezePlan { .. } => 0,
+            Effect::AddFinalizer => 1,
+            Effect::RemoveFinalizer => 2,
+            Effect::CreateJob(_) => 3,
+            Effect::SettleJob { .. } => 4,
+            Effect::StopJob { .. } => 5,
+            Effect::PatchService(_) => 6,
+            Effect::Drain(_) => 7,
+        };
+        Self::NAMES[index]
+    }
+}
+
+/// A Job to make.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JobOrder {
+    /// Its name.
+    pub name: String,
+    /// The phase that it works for.
+    pub phase: String,
+    /// What it is for.
+    pub role: JobRole,
+    /// The Migration's attempt.
+    pub attempt: u32,
+    /// The try within the attempt.
+    pub tries: u32,
+    /// Made suspended: it never runs, but nobody else can make it any more.
+    pub tombstone: bool,
+    /// Made while the Migration is going away: without owner, or the garbage collector would take it at once.
+    pub orphan: bool,
+}
+
+/// What a Job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum JobRole {
+    /// Asks the store what can be asked before the first effect.
+    Preflight,
+    /// Does the phase's action.
+    Do,
+    /// Takes it back.
+    Undo,
+}
+
+impl JobRole {
+    /// The role's name, in a Job's label and in its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            JobRole::Preflight => "preflight",
+            JobRole::Do => "do",
+            JobRole::Undo => "undo",
+        }
+    }
+}
+
+/// The name of a Job: the same for the same work, and another for any other (design section 4).
+///
+/// At most 63 bytes, for a Job's pods carry it as a label.
+pub fn job_name(
+    migration: &str,
+    uid: &str,
+    plan: &str,
+    phase: &str,
+    role: JobRole,
+    attempt: u32,
+    tries: u32,
+) -> String {
+    // Only preflight depends on the plan: a phase that has begun keeps its Job when later phases change.
+    let plan = match role {
+        JobRole::Preflight => plan,
+        JobRole::Do | JobRole::Undo => "",
+    };
+    let digest = Sha256::digest(format!("{uid}\n{plan}\n{phase}\n{}\n{attempt}\n{tries}", role.name()).as_bytes());
+    let cut = |name: &str, length: usize| name.chars().take(length).collect::<String>();
+    format!("{}-{}-{}", cut(migration, 26), cut(phase, 24), hex(&digest[..5]))
+}
+
+/// A write to a Service: if it is as expected, it becomes as wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServicePatch {
+    /// Name of the Service.
+    pub service: String,
+    /// The mark that it must carry for the write to happen.
+    pub expect_mark: Option<Mark>,
+    /// Labels that its selector must hold for the write to happen.
+    pub expect_selector: BTreeMap<String, String>,
+    /// Labels that its selector holds afterwards; others stay as they are.
+    pub selector: BTreeMap<String, String>,
+    /// The mark that it carries afterwards.
+    pub mark: Mark,
+}
+
+/// A side to drain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DrainOrder {
+    /// Name of the Service whose pods are meant.
+    pub service: String,
+    /// Labels of the side, over the Service's selector.
+    pub labels: BTreeMap<String, String>,
+    /// Which side it is.
+    pub side: Side,
+    /// How.
+    pub way: DrainWay,
+    /// When this drain began: another beginning is another drain.
+    pub since: Time,
+}
+
+/// How open connections are made to leave.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DrainWay {
+    /// By asking each pod.
+    Hook(DrainHookOrder),
+    /// By evicting pods one by one.
+    RestartPods,
+    /// By waiting.
+    Wait(Span),
+}
+
+/// The hook to ask.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DrainHookOrder {
+    /// Path to POST to.
+    pub path: String,
+    /// Port of the pod.
+    pub port: u16,
+}
+
+impl From<&DrainHook> for DrainHookOrder {
+    fn from(hook: &DrainHook) -> Self {
+        Self { path: hook.path.clone(), port: hook.port }
+    }
+}

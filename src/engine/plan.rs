@@ -1,0 +1,180 @@
+//! The plan: the spec as it was when it was frozen, with every question about it answered once.
+
+use sha2::{Digest, Sha256};
+
+use crate::api::{
+    Approval, BakeAction, Guard, JobAction, MigrationSpec, ObserveAction, OnRollback, Phase, SqlAction, SwitchAction,
+};
+
+/// A frozen plan. Effects come from nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Hash over all that the plan holds; verbs are bound to it.
+    pub hash: String,
+    /// The spec at the time. Its `until` and `deletionPolicy` are not the plan's: they are read from the live object.
+    pub spec: MigrationSpec,
+}
+
+/// A phase's action, one variant a kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action<'a> {
+    /// Runs scripts.
+    Sql(&'a SqlAction),
+    /// Runs a Job of the user's.
+    Job(&'a JobAction),
+    /// Moves traffic.
+    Switch(&'a SwitchAction),
+    /// Holds until a query satisfies.
+    Observe(&'a ObserveAction),
+    /// Keeps the old side.
+    Bake(&'a BakeAction),
+    /// Waits for a person and does nothing else.
+    Approval,
+}
+
+impl Action<'_> {
+    /// The kind's name, as in the spec.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Action::Sql(_) => "sql",
+            Action::Job(_) => "job",
+            Action::Switch(_) => "switch",
+            Action::Observe(_) => "observe",
+            Action::Bake(_) => "bake",
+            Action::Approval => "approval",
+        }
+    }
+}
+
+/// What taking a phase back means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// Traffic moves back: lane 1.
+    Traffic,
+    /// A Job runs: lane 3.
+    Job,
+    /// Nothing has to be done.
+    Nothing {
+        /// Why not.
+        because: &'static str,
+    },
+}
+
+/// Tries of a `sql` or `job` action where the spec says nothing: the first and two more.
+pub const DEFAULT_RETRIES: u32 = 2;
+
+impl Plan {
+    /// Freezes a spec. `extra` is whatever else the plan's effects depend on, such as the text of scripts.
+    pub fn freeze(spec: &MigrationSpec, extra: &serde_json::Value) -> Self {
+        let mut frozen = spec.clone();
+        frozen.until = None;
+        frozen.deletion_policy = crate::api::DeletionPolicy::default();
+        let spec_json = serde_json::to_value(&frozen).expect("a spec that was read as JSON can be written as JSON");
+        let mut text = String::new();
+        canonical(&spec_json, &mut text);
+        canonical(extra, &mut text);
+        let digest = Sha256::digest(text.as_bytes());
+        Self { hash: hex(&digest[..5]), spec: frozen }
+    }
+
+    /// The phases in order.
+    pub fn phases(&self) -> &[Phase] {
+        &self.spec.phases
+    }
+
+    /// Position of a phase.
+    pub fn index_of(&self, phase: &str) -> Option<usize> {
+        self.phases().iter().position(|p| p.name == phase)
+    }
+
+    /// Position of the first phase after which there is no way back.
+    pub fn point_of_no_return(&self) -> Option<usize> {
+        self.phases().iter().position(|p| p.point_of_no_return)
+    }
+
+    /// The guards that hold during a phase: the migration's, with the phase's own added or put in their place.
+    pub fn guards_during(&self, phase: usize) -> Vec<Guard> {
+        let own = self.phases().get(phase).map_or(&[][..], |p| &p.guards[..]);
+        let kept = self.spec.guards.iter().filter(|g| own.iter().all(|o| o.name != g.name));
+        kept.chain(own).cloned().collect()
+    }
+}
+
+/// The action of a phase.
+pub fn action(phase: &Phase) -> Action<'_> {
+    match (&phase.sql, &phase.job, &phase.switch, &phase.observe, &phase.bake) {
+        (Some(sql), ..) => Action::Sql(sql),
+        (_, Some(job), ..) => Action::Job(job),
+        (_, _, Some(switch), ..) => Action::Switch(switch),
+        (_, _, _, Some(observe), _) => Action::Observe(observe),
+        (.., Some(bake)) => Action::Bake(bake),
+        // Admission lets a phase without an action through only with `approval: Required`.
+        (None, None, None, None, None) => Action::Approval,
+    }
+}
+
+/// What taking a phase back means.
+pub fn undo(phase: &Phase) -> Undo {
+    match action(phase) {
+        Action::Sql(sql) => match sql.on_rollback {
+            OnRollback::Down => Undo::Job,
+            OnRollback::Keep => Undo::Nothing { because: "the schema change stays: sql.onRollback is Keep" },
+        },
+        Action::Job(job) => match &job.undo {
+            Some(_) => Undo::Job,
+            None => Undo::Nothing { because: "the job has no undo" },
+        },
+        Action::Switch(_) => Undo::Traffic,
+        Action::Observe(_) | Action::Bake(_) | Action::Approval => Undo::Nothing { because: "it changed nothing" },
+    }
+}
+
+/// Whether a person must approve before a phase begins.
+pub fn needs_approval(phase: &Phase) -> bool {
+    match phase.approval {
+        Some(Approval::Required) => true,
+        Some(Approval::NotRequired) => false,
+        None => phase.point_of_no_return,
+    }
+}
+
+/// How often a failed action is tried in all.
+pub fn max_tries(phase: &Phase) -> u32 {
+    phase.retries.unwrap_or(DEFAULT_RETRIES) + 1
+}
+
+/// Writes JSON with sorted keys, so that the hash depends on what it says and not on who wrote it.
+fn canonical(value: &serde_json::Value, out: &mut String) {
+    match value {
+        serde_json::Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            out.push('{');
+            for (key, child) in entries {
+                out.push_str(&serde_json::Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(child, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        serde_json::Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        leaf => out.push_str(&leaf.to_string()),
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}

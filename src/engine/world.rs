@@ -1,0 +1,227 @@
+//! The world: what was observed, each thing with what it says about how well it was seen.
+
+use std::collections::BTreeMap;
+
+use crate::api::{DeletionPolicy, Span, Time, TrafficStatus};
+
+use super::{
+    guard::{BaselineView, GuardView, ObservationView},
+    mark::Mark,
+};
+
+/// Everything a decision looks at besides the plan and what is remembered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// UID of the Migration.
+    pub uid: String,
+    /// Name of the Migration.
+    pub name: String,
+    /// Namespace of the Migration.
+    pub namespace: String,
+    /// Generation of the spec that was read.
+    pub generation: i64,
+    /// The live `until`.
+    pub until: Option<String>,
+    /// The live deletion policy.
+    pub deletion_policy: DeletionPolicy,
+    /// Whether our finalizer is on the Migration.
+    pub finalizer: bool,
+    /// Whether the Migration is going away.
+    pub lifecycle: Lifecycle,
+    /// The verbs that users have set.
+    pub verbs: Verbs,
+    /// UIDs whose marks may be taken over.
+    pub adopt: Vec<String>,
+    /// What preflight found.
+    pub preflight: Preflight,
+    /// Whether the frozen plan's ControllerRevision is there.
+    pub plan_stored: bool,
+    /// What the guards say now.
+    pub guards: Vec<GuardView>,
+    /// Since when every guard has passed without a break and been watched all along.
+    pub guarded_since: Option<Time>,
+    /// Baselines of the guards that need one.
+    pub baselines: Vec<BaselineView>,
+    /// The present phase's observation.
+    pub observation: Option<ObservationView>,
+    /// Every Service of the plan.
+    pub services: BTreeMap<String, Sight<ServiceView>>,
+    /// Every Job of the Migration, by name.
+    pub jobs: BTreeMap<String, JobView>,
+    /// Whether Jobs could be listed at all.
+    pub jobs_seen: bool,
+    /// Drains under way, by Service.
+    pub drains: BTreeMap<String, DrainView>,
+    /// Why Jobs can't be created any more, such as a terminating namespace or a quota.
+    pub jobs_refused: Option<String>,
+}
+
+/// A thing that was looked for. "Not there" and "could not look" are different answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Sight<T> {
+    /// The look failed, or has not been tried.
+    #[default]
+    Unseen,
+    /// It isn't there.
+    Absent,
+    /// There it is.
+    Seen(T),
+}
+
+/// Whether a Migration is going away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Lifecycle {
+    /// It stays.
+    #[default]
+    Alive,
+    /// It has been deleted, and our finalizer holds it.
+    Deleting,
+    /// Its whole namespace is going: no Job or Event can be made there any more.
+    NamespaceTerminating,
+}
+
+/// The verbs as users wrote them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Verbs {
+    /// Value of the approve annotation.
+    pub approve: Option<String>,
+    /// Who approved, as the admission policy enforces it.
+    pub approved_by: Option<String>,
+    /// Value of the pause annotation.
+    pub pause: Option<String>,
+    /// Value of the abort annotation.
+    pub abort: Option<String>,
+    /// Value of the rollback annotation.
+    pub rollback: Option<String>,
+    /// Value of the retry annotation.
+    pub retry: Option<String>,
+}
+
+/// What preflight found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Preflight {
+    /// Whether it has been asked at all.
+    pub asked: bool,
+    /// What it found, worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// One answer of preflight.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Finding {
+    /// How bad it is.
+    pub weight: Weight,
+    /// Where in the spec, such as `spec.phases[1].switch.service`.
+    pub path: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weight {
+    /// The migration doesn't start until somebody mends it.
+    Refuse,
+    /// It may mend itself, such as a pod that isn't ready yet.
+    Wait,
+    /// Worth knowing.
+    Warn,
+}
+
+/// A Service and the pods behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct ServiceView {
+    /// Its UID.
+    pub uid: String,
+    /// Its whole selector.
+    pub selector: BTreeMap<String, String>,
+    /// Our mark, if it carries one.
+    pub mark: Option<Mark>,
+    /// Pods of the old side that serve: ready and not terminating.
+    pub from_serving: u32,
+    /// Pods of the new side that serve.
+    pub to_serving: u32,
+    /// Whose pods, and only whose, the EndpointSlices hold as serving.
+    pub confirmed: Option<Side>,
+}
+
+/// A side of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The old one.
+    From,
+    /// The new one.
+    To,
+}
+
+/// Where a selector points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Points {
+    /// At one of the two sides.
+    At(Side),
+    /// Somewhere else.
+    Elsewhere,
+}
+
+impl ServiceView {
+    /// Where the selector points, by the labels that the switch is about.
+    pub fn points(&self, traffic: &TrafficStatus) -> Points {
+        let holds =
+            |side: &BTreeMap<String, String>| side.iter().all(|(key, value)| self.selector.get(key) == Some(value));
+        if holds(&traffic.from) {
+            Points::At(Side::From)
+        } else if holds(&traffic.to) {
+            Points::At(Side::To)
+        } else {
+            Points::Elsewhere
+        }
+    }
+}
+
+/// A Job of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JobView {
+    /// Its UID.
+    pub uid: String,
+    /// Whether it carries this Migration's UID as its label.
+    pub ours: bool,
+    /// Whether it still carries our finalizer.
+    pub finalizer: bool,
+    /// How far it is.
+    pub state: JobState,
+}
+
+/// How far a Job is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// It runs, or will.
+    Active,
+    /// It was made suspended, so that nobody can make it any more.
+    Tombstone,
+    /// Every pod of it succeeded.
+    Succeeded {
+        /// What it reported.
+        message: String,
+    },
+    /// It failed, or somebody deleted it.
+    Failed {
+        /// Why.
+        message: String,
+        /// Trying again can't help, as the worker itself said.
+        terminal: bool,
+    },
+}
+
+/// A drain under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DrainView {
+    /// Which side is being drained.
+    pub side: Side,
+    /// Whether no more needs to be waited for.
+    pub finished: bool,
+    /// Connections left; absent is unknown.
+    pub remaining: Option<u64>,
+}
+
+/// How long a wait may last before it is looked at again although nothing has woken us: a missed event costs this much.
+pub const RESYNC: Span = Span::secs(30);

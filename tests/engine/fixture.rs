@@ -1,0 +1,231 @@
+//! The smallest valid Migration, and chained changes to it. Names differ on purpose, so that a swap is caught.
+
+use alongside::{
+    api::{
+        Approval, BakeAction, DeletionPolicy, Drain, DrainHook, Guard, JobAction, MigrationSpec, ObserveAction,
+        OnBreach, OnRollback, Percent, Phase, Ratio, Script, Span, SqlAction, Store, SwitchAction,
+    },
+    engine::{Plan, world::Finding},
+};
+
+use crate::cluster::labels;
+
+/// UID of the Migration.
+pub const UID: &str = "0f00-ba12";
+/// Name of the Migration.
+pub const NAME: &str = "inventory-v2";
+/// Namespace of the Migration.
+pub const NAMESPACE: &str = "shop";
+/// The Service that the first switch moves.
+pub const STOCK: &str = "stock";
+/// The Service that moves together with it where there are two.
+pub const ORDERS: &str = "orders";
+/// The guard that every Migration here has.
+pub const ERRORS: &str = "error-rate";
+
+#[derive(Clone, Debug, Default)]
+pub struct Migrating {
+    pub spec: MigrationSpec,
+}
+
+pub fn phase(name: &str) -> Phase {
+    Phase {
+        name: name.to_owned(),
+        sql: None,
+        job: None,
+        switch: None,
+        observe: None,
+        bake: None,
+        approval: None,
+        guards: vec![],
+        timeout: None,
+        retries: None,
+        point_of_no_return: false,
+    }
+}
+
+pub fn guard(name: &str) -> Guard {
+    Guard {
+        name: name.to_owned(),
+        provider: None,
+        ratio: Some(Ratio { errors: "errors".to_owned(), total: "total".to_owned(), min_rate: None }),
+        query: None,
+        max: Some(0.01),
+        min: None,
+        max_increase: None,
+        max_decrease: None,
+        min_delta: None,
+        baseline_window: None,
+        for_: None,
+        consecutive: None,
+        on_breach: OnBreach::Rollback,
+        dry_run: false,
+        interval: None,
+        timeout: None,
+        max_age: None,
+        warm_up: None,
+        no_data: alongside::api::HoldPolicy::Hold,
+        nan: alongside::api::HoldPolicy::Hold,
+        unavailable: alongside::api::HoldPolicy::Hold,
+        low_traffic: alongside::api::HoldPolicy::Hold,
+        hold_budget: None,
+    }
+}
+
+/// A Migration with one guard and no phase yet.
+pub fn migration() -> Migrating {
+    let mut spec = MigrationSpec::default();
+    spec.guards.push(guard(ERRORS));
+    Migrating { spec }
+}
+
+impl Migrating {
+    fn with(mut self, phase: Phase) -> Self {
+        self.spec.phases.push(phase);
+        self
+    }
+
+    fn last(mut self, change: impl FnOnce(&mut Phase)) -> Self {
+        change(self.spec.phases.last_mut().expect("a phase comes before its changes"));
+        self
+    }
+
+    pub fn sql(mut self, name: &str) -> Self {
+        let store = "ledger";
+        if self.spec.stores.is_empty() {
+            let secret_ref = alongside::api::SecretKey { name: "ledger-db".to_owned(), key: "uri".to_owned() };
+            let postgres = alongside::api::PostgresStore { secret_ref };
+            self.spec.stores.push(Store { name: store.to_owned(), postgres });
+        }
+        let up = Some(Script { inline: Some("ALTER TABLE item ADD sku text".to_owned()), config_map_key: None });
+        let down = Some(Script { inline: Some("ALTER TABLE item DROP sku".to_owned()), config_map_key: None });
+        let sql = SqlAction {
+            store: store.to_owned(),
+            up,
+            down,
+            from: None,
+            on_rollback: OnRollback::Down,
+            lock_timeout: None,
+            statement_timeout: None,
+            lint: None,
+        };
+        self.with(Phase { sql: Some(sql), ..phase(name) })
+    }
+
+    /// A Job with an undo.
+    pub fn job(self, name: &str) -> Self {
+        let job = JobAction { template: Default::default(), undo: Some(Default::default()) };
+        self.with(Phase { job: Some(job), ..phase(name) })
+    }
+
+    /// A Job without an undo.
+    pub fn one_way_job(self, name: &str) -> Self {
+        let job = JobAction { template: Default::default(), undo: None };
+        self.with(Phase { job: Some(job), ..phase(name) })
+    }
+
+    pub fn switch(self, name: &str, services: &[&str]) -> Self {
+        let switch = SwitchAction {
+            service: None,
+            services: services.iter().map(|&service| service.to_owned()).collect(),
+            from: labels(&[("version", "v1")]),
+            to: labels(&[("version", "v2")]),
+            drain: Some(Drain { hook: Some(DrainHook { path: "/leave".to_owned(), port: 8081 }), ..Drain::default() }),
+            capacity: None,
+            keep_old: None,
+        };
+        self.with(Phase { switch: Some(switch), ..phase(name) })
+    }
+
+    pub fn observe(self, name: &str, seconds: u64) -> Self {
+        let observe = ObserveAction {
+            provider: None,
+            ratio: None,
+            query: Some("mismatches".to_owned()),
+            max: Some(0.0),
+            min: None,
+            for_: Span::secs(seconds),
+            interval: None,
+            max_age: None,
+        };
+        self.with(Phase { observe: Some(observe), ..phase(name) })
+    }
+
+    pub fn bake(self, name: &str, seconds: u64) -> Self {
+        self.with(Phase { bake: Some(BakeAction { for_: Span::secs(seconds) }), ..phase(name) })
+    }
+
+    pub fn approval(self, name: &str) -> Self {
+        self.with(Phase { approval: Some(Approval::Required), ..phase(name) })
+    }
+
+    pub fn approved(self) -> Self {
+        self.last(|phase| phase.approval = Some(Approval::Required))
+    }
+
+    /// The last phase can't be taken back, and needs nobody's approval.
+    pub fn no_return(self) -> Self {
+        self.last(|phase| {
+            phase.point_of_no_return = true;
+            phase.approval = Some(Approval::NotRequired);
+        })
+    }
+
+    pub fn timeout(self, seconds: u64) -> Self {
+        self.last(|phase| phase.timeout = Some(Span::secs(seconds)))
+    }
+
+    pub fn retries(self, retries: u32) -> Self {
+        self.last(|phase| phase.retries = Some(retries))
+    }
+
+    pub fn change(self, change: impl FnOnce(&mut Phase)) -> Self {
+        self.last(change)
+    }
+
+    pub fn drain(self, drain: Option<Drain>) -> Self {
+        self.last(|phase| phase.switch.as_mut().expect("a switch").drain = drain)
+    }
+
+    pub fn capacity(self, percent: f64) -> Self {
+        self.last(|phase| phase.switch.as_mut().expect("a switch").capacity = Some(Percent(percent)))
+    }
+
+    pub fn until(mut self, phase: &str) -> Self {
+        self.spec.until = Some(phase.to_owned());
+        self
+    }
+
+    pub fn orphan(mut self) -> Self {
+        self.spec.deletion_policy = DeletionPolicy::Orphan;
+        self
+    }
+
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.spec.guards.retain(|known| known.name != guard.name);
+        self.spec.guards.push(guard);
+        self
+    }
+
+    pub fn plan(&self) -> Plan {
+        Plan::freeze(&self.spec, &serde_json::Value::Null)
+    }
+}
+
+/// A Job, a switch and a bake: the smallest that has something to lose.
+pub fn job_switch_bake() -> Migrating {
+    migration().job("expand").switch("cut-over", &[STOCK]).bake("bake", 600)
+}
+
+pub fn switch_bake() -> Migrating {
+    migration().switch("cut-over", &[STOCK]).bake("bake", 600)
+}
+
+/// A whole expand and contract.
+pub fn expand_contract() -> Migrating {
+    job_switch_bake().one_way_job("contract").no_return()
+}
+
+pub fn finding(path: &str, message: &str, weight: alongside::engine::world::Weight) -> Finding {
+    Finding { weight, path: path.to_owned(), message: message.to_owned() }
+}

@@ -1,0 +1,6 @@
+//! The engine's scenarios: what it decides, told as sentences.
+
+mod cluster;
+mod fixture;
+mod forward;
+mod scene;

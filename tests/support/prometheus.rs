@@ -79,9 +79,13 @@ impl Exporter {
     /// Waits until a scrape has begun and ended after this call.
     pub async fn scraped(&self) {
         let target = self.scrapes() + 2;
-        within(SOON, "the exporter is scraped", async || {
-            if self.scrapes() >= target { Ok(()) } else { Err("not yet") }
-        })
+        within(
+            SOON,
+            "the exporter is scraped",
+            async || {
+                if self.scrapes() >= target { Ok(()) } else { Err("not yet") }
+            },
+        )
         .await;
     }
 }

@@ -368,7 +368,9 @@ struct LatencyReport {
 
 impl LatencyReport {
     fn of(latencies: &Latencies) -> Self {
-        let shown = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1e3);
+        // By whole microseconds, so that 1.791 doesn't show as 1.7910000000000001.
+        let millis = |latency: Duration| f64::from(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX)) / 1e3;
+        let shown = |latency: Option<Duration>| latency.map(millis);
         Self {
             p50_ms: shown(latencies.quantile(500)),
             p99_ms: shown(latencies.quantile(990)),

@@ -135,9 +135,10 @@ impl Record {
 
     /// The last answer of a side on a kind of connection, good or not.
     pub fn last_answer(&self, side: Side, connection: Connection) -> Option<Time> {
-        let answers = self.requests.iter().filter(|request| {
-            request.is_answered() && request.side == Some(side) && request.connection == connection
-        });
+        let answers = self
+            .requests
+            .iter()
+            .filter(|request| request.is_answered() && request.side == Some(side) && request.connection == connection);
         answers.map(|request| request.ended).max()
     }
 

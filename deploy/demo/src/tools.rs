@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_failure_shows_what_the_tool_said_and_never_what_it_read() {
-        let failed = run(sh("cat >/dev/null; echo no such thing >&2; exit 3"), Some("password"), Duration::from_secs(60));
+        let failed =
+            run(sh("cat >/dev/null; echo no such thing >&2; exit 3"), Some("password"), Duration::from_secs(60));
         let text = failed.unwrap_err().to_string();
         assert!(text.contains("no such thing") && !text.contains("password"), "{text}");
     }

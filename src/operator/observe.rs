@@ -1,7 +1,8 @@
 //! Observes the world for one decision. Talks to the API server, changes nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -74,7 +75,7 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             let services: BTreeMap<String, Sight<ServiceView>> =
                 futures::future::join_all(looks).await.into_iter().collect();
             world.services = services;
-            world.jobs = jobs(migration, &world.uid, ctx).await;
+            (world.jobs, world.jobs_seen) = jobs(migration, &world.uid, ctx).await;
             if status.plan.is_none() || boundary(&status) {
                 world.preflight = preflight(migration, known, ctx).await;
             }
@@ -151,28 +152,58 @@ pub fn services_of(migration: &Migration, known: Known<'_>) -> Vec<Watched> {
     services
 }
 
-/// The Migration's Jobs, with what their pods reported once they have ended.
-async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> BTreeMap<String, JobView> {
-    let mine = |job: &Job| job.labels().get(UID_LABEL).map(String::as_str) == Some(uid);
-    let jobs = ctx.jobs.state_filter(mine);
-    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &migration.namespace().unwrap_or_default());
+/// The Migration's Jobs, with what their pods reported once they have ended; and whether all could be looked at.
+///
+/// A Job that status waits for and the cache doesn't hold is asked for live: a new leader's cache may be behind what its
+/// predecessor saw, and a Job taken for vanished would be run again.
+async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> (BTreeMap<String, JobView>, bool) {
+    let namespace = migration.namespace().unwrap_or_default();
+    let mine = |job: &Job| {
+        job.labels().get(UID_LABEL).map(String::as_str) == Some(uid) && job.namespace().as_deref() == Some(&namespace)
+    };
+    let mut jobs: BTreeMap<String, Arc<Job>> =
+        ctx.jobs.state_filter(mine).into_iter().map(|job| (job.name_any(), job)).collect();
+    let awaited = awaited_jobs(migration);
+    let live: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
+    let mut all_seen = true;
+    for name in &awaited {
+        if jobs.contains_key(name) {
+            continue;
+        }
+        match live.get_opt(name).await {
+            Ok(Some(job)) => drop(jobs.insert(name.clone(), Arc::new(job))),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(job = name, %error, "a Job could not be read");
+                all_seen = false;
+            }
+        }
+    }
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &namespace);
     let mut views = BTreeMap::new();
-    for job in jobs {
-        let name = job.name_any();
-        let is_settled = migration.status.iter().flat_map(|status| &status.phases).any(|phase| {
-            let all = [&phase.preflight_job, &phase.job, &phase.undo_job];
-            all.into_iter().flatten().any(|known| known.name == name && known.settled)
-        });
-        let worth_reading = !is_settled && (job::has_ended(&job) || job.metadata.deletion_timestamp.is_some());
-        let pods = if worth_reading {
+    for (name, job) in jobs {
+        let ended = job::has_ended(&job) || job.metadata.deletion_timestamp.is_some();
+        let reported = if ended && awaited.contains(&name) {
             let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
-            api.list(&of_job).await.map(|list| list.items).unwrap_or_default()
+            pods.list(&of_job).await.map(|list| list.items).unwrap_or_default()
         } else {
             Vec::new()
         };
-        views.insert(name, job::view(&job, uid, &pods));
+        let view = job::view(&job, uid, &reported);
+        views.insert(name, view);
     }
-    views
+    (views, all_seen)
+}
+
+/// Names of the Jobs whose outcome status still waits for.
+fn awaited_jobs(migration: &Migration) -> BTreeSet<String> {
+    let phases = migration.status.iter().flat_map(|status| &status.phases);
+    phases
+        .flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job])
+        .flatten()
+        .filter(|job| !job.settled)
+        .map(|job| job.name.clone())
+        .collect()
 }
 
 async fn namespace_is_going(migration: &Migration, ctx: &Context) -> bool {

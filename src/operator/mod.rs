@@ -3,6 +3,7 @@
 mod config;
 mod context;
 mod effects;
+pub mod fault;
 mod http;
 mod lane1;
 mod lease;
@@ -11,6 +12,7 @@ mod observe;
 mod plans;
 mod reconcile;
 mod record;
+pub mod telemetry;
 mod watches;
 
 use std::{sync::Arc, time::Duration};
@@ -43,7 +45,7 @@ use self::{
 use crate::{
     actions::drain::Drains,
     api::{Migration, NAME_LABEL, UID_LABEL},
-    guards::{Board, Providers, clock::SystemClock},
+    guards::{Board, Providers},
 };
 
 /// Why the operator could not start, or had to end.
@@ -74,8 +76,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         Some(path) => Providers::load(path).map_err(|error| OperatorError::Providers(error.into()))?,
         None => Providers::default(),
     };
-    let board = Board::new(providers.clone(), Arc::new(SystemClock::new()));
-    let events = board.events();
+    let (board, events) = Board::start(providers);
     board.register(&mut registry);
     let readiness = Readiness::of(&["migrations", "jobs"]);
     let http = tokio::spawn(http::serve(config.http, readiness.clone(), Arc::new(registry), stop.clone()));
@@ -84,9 +85,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         Election::new(connect()?, &config.lease_namespace, &config.lease_name, &config.identity);
     let (wake, woken) = mpsc::unbounded_channel();
     let (jobs, job_watch) = watch_jobs(&client, &config, wake.clone());
-    let migrations = migrations_api(&client, &config);
     let (store, writer) = reflector::store();
-    let changes = watcher(migrations, watcher::Config::default())
+    let changes = watcher(scoped::<Migration>(&client, &config), watcher::Config::default())
         .default_backoff()
         .modify(|migration| migration.managed_fields_mut().clear())
         .reflect(writer)
@@ -101,7 +101,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         migrations: store.clone(),
         jobs: jobs.clone(),
         board,
-        providers,
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),
         drains: Drains::new(client.clone(), plain_http()),
@@ -138,10 +137,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     }
 }
 
-fn migrations_api(client: &Client, config: &Config) -> Api<Migration> {
-    match config.namespace_scope.as_slice() {
-        [one] => Api::namespaced(client.clone(), one),
-        _ => Api::all(client.clone()),
+/// The objects in scope: those of one namespace, or all.
+fn scoped<K>(client: &Client, config: &Config) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match &config.namespace_scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 
@@ -161,10 +164,7 @@ fn watch_jobs(
     config: &Config,
     wake: mpsc::UnboundedSender<ObjectRef<Migration>>,
 ) -> (Store<Job>, tokio::task::JoinHandle<()>) {
-    let api: Api<Job> = match config.namespace_scope.as_slice() {
-        [one] => Api::namespaced(client.clone(), one),
-        _ => Api::all(client.clone()),
-    };
+    let api = scoped::<Job>(client, config);
     let (store, writer) = reflector::store();
     let stream =
         watcher(api, watcher::Config::default().labels(UID_LABEL)).default_backoff().modify(|job: &mut Job| {

@@ -37,9 +37,9 @@ fn the_operator_has_the_rights_of_the_table_everywhere() {
 }
 
 #[test]
-fn with_namespaces_it_has_them_there_and_nowhere_else() {
-    let rendered = render("{namespaces: [shop, billing]}");
-    assert_eq!(operators_namespaces(&rendered), ["shop", "billing"]);
+fn with_a_namespace_it_has_them_there_and_nowhere_else() {
+    let rendered = render("{namespaces: [shop]}");
+    assert_eq!(operators_namespaces(&rendered), ["shop"]);
     assert_eq!(rendered.object("Role", "alongside")["rules"], rules(access::OPERATOR));
     assert!(rendered.find("ClusterRole", "alongside").is_none());
     assert!(!rendered.has_kind("ClusterRoleBinding"));
@@ -89,15 +89,15 @@ fn policies_speak_of_the_very_account_that_runs() {
 }
 
 #[test]
-fn policies_are_bound_to_the_releases_namespaces() {
-    let rendered = render("{namespaces: [shop, billing]}");
+fn policies_are_bound_to_the_releases_namespace() {
+    let rendered = render("{namespaces: [shop]}");
     let bindings: Vec<_> =
         rendered.0.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicyBinding").collect();
     assert_eq!(bindings.len(), 4);
     for binding in bindings {
         let selector = &binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0];
         assert_eq!(selector["key"], "kubernetes.io/metadata.name");
-        assert_eq!(selector["values"], json!(["shop", "billing"]));
+        assert_eq!(selector["values"], json!(["shop"]));
     }
     assert_eq!(
         render("{}").object("ValidatingAdmissionPolicyBinding", "alongside-verbs")["spec"]["matchResources"],

@@ -138,7 +138,7 @@ fn values_of_another_kind_are_refused() {
         ("replicas", "-1"),
         ("workers", "0"),
         ("namespaces", "shop"),
-        ("namespaces", "[shop, shop]"),
+        ("namespaces", "[shop, billing]"),
         ("namespaces", "[Shop]"),
         ("image.digest", "'0123'"),
         ("image.repository", "'a@sha256:0123'"),

@@ -1,6 +1,6 @@
 //! The tests of this binary taken together.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use alongside::api::rules;
 
@@ -53,7 +53,7 @@ fn the_largest_migration_that_the_schema_allows_is_accepted() {
     let mut spec = format!("stores: [{stores}]\nguards: [{}]\nuntil: p31\nphases:\n", guards(16));
     for phase in 0..32 {
         let action = if phase < 16 { switch(phase) } else { sql.clone() };
-        spec.push_str(&format!("- {{name: p{phase}, guards: [{}], {action}}}\n", guards(8)));
+        writeln!(spec, "- {{name: p{phase}, guards: [{}], {action}}}", guards(8)).expect("a String takes all");
     }
     CLUSTER.run(async || {
         let client = CLUSTER.client();

@@ -267,7 +267,7 @@ fn script(name: &str) -> Command {
 }
 
 /// Where clusters keep their state; `tests/cluster/lib.sh` says the same.
-fn clusters() -> PathBuf {
+pub fn clusters() -> PathBuf {
     std::env::var_os("ALONGSIDE_CLUSTERS").map_or_else(|| "/var/lib/alongside/clusters".into(), PathBuf::from)
 }
 

@@ -119,6 +119,12 @@ impl Page {
         for (name, field) in properties.iter().filter(|(_, field)| field["properties"].is_null()) {
             self.refusals(field, Some(name));
         }
+        // A Job template has no section; what is refused in it is told here.
+        for (name, field) in properties {
+            if EMBEDDED.iter().any(|(embedded, _)| *embedded == format!("{path}.{name}")) {
+                self.refusals(&field["properties"]["spec"], Some(name));
+            }
+        }
         if self.text.len() > before {
             self.text.insert_str(before, "Refused, with these words:\n\n");
             self.text.push('\n');
@@ -165,7 +171,7 @@ impl Page {
             found.push((path.to_owned(), node.clone()));
             path.to_owned()
         });
-        format!("[{}](#{})", first.rsplit('.').next().unwrap_or(first), anchor(first))
+        format!("[{}](#{})", path.rsplit('.').next().unwrap_or(path), anchor(first))
     }
 
     fn refusals(&mut self, node: &Value, field: Option<&str>) {

@@ -12,7 +12,11 @@ const RESERVED: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "
 /// Writes `value` as a document. `on_one_line` is asked with the path of keys to each collection.
 pub fn document(value: &Value, on_one_line: &dyn Fn(&[&str]) -> bool) -> String {
     let mut writer = Writer { text: String::new(), on_one_line };
-    writer.block(value, 0, &mut Vec::new());
+    if is_scalar_or_empty(value) {
+        writer.push_line(0, &line(value));
+    } else {
+        writer.block(value, 0, &mut Vec::new());
+    }
     writer.text
 }
 
@@ -40,23 +44,27 @@ fn scalar_text(text: &str) -> String {
     if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
 }
 
+fn is_scalar_or_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(entries) => entries.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 struct Writer<'a> {
     text: String,
     on_one_line: &'a dyn Fn(&[&str]) -> bool,
 }
 
 impl Writer<'_> {
-    /// Writes a collection's entries, each on lines of its own at `indent`.
+    /// Writes the entries of a collection that isn't empty, each on lines of its own at `indent`.
     fn block<'v>(&mut self, value: &'v Value, indent: usize, path: &mut Vec<&'v str>) {
         match value {
             Value::Object(entries) => self.entries(entries, indent, path, ""),
-            Value::Array(items) => {
-                for item in items {
-                    self.item(item, indent, path);
-                }
-            }
+            Value::Array(items) => items.iter().for_each(|item| self.item(item, indent, path)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-                self.push_line(indent, &line(value));
+                unreachable!("a scalar is squeezed onto the line of its key")
             }
         }
     }
@@ -100,12 +108,7 @@ impl Writer<'_> {
     /// The value on one line, if it belongs there.
     fn squeezed(&self, value: &Value, column: usize, path: &[&str]) -> Option<String> {
         let squeezed = line(value);
-        let empty_or_scalar = match value {
-            Value::Object(entries) => entries.is_empty(),
-            Value::Array(items) => items.is_empty(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-        };
-        (empty_or_scalar || column + squeezed.len() <= WIDTH || (self.on_one_line)(path)).then_some(squeezed)
+        (is_scalar_or_empty(value) || column + squeezed.len() <= WIDTH || (self.on_one_line)(path)).then_some(squeezed)
     }
 
     fn push_line(&mut self, indent: usize, line: &str) {
@@ -137,6 +140,12 @@ mod tests {
     fn a_chosen_part_is_one_line_whatever_its_length() {
         let value = json!({ "template": { "a": "x".repeat(200) } });
         assert_eq!(document(&value, &|path| path == ["template"]).lines().count(), 1);
+    }
+
+    #[test]
+    fn an_empty_document_says_what_is_empty() {
+        assert_eq!(document(&json!([]), &|_| false), "[]\n");
+        assert_eq!(document(&json!({}), &|_| false), "{}\n");
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

@@ -1,0 +1,76 @@
+//! A real Prometheus in the cluster's network, which scrapes the ledger.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    operator::{end, signal},
+    support::{cluster::Cluster, wait::within},
+};
+
+/// Distance of two samples. Short, so that stories are.
+const SCRAPE_INTERVAL: &str = "500ms";
+
+/// A running Prometheus; it ends when this is dropped.
+pub struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Prometheus {
+    /// Starts one and waits until it answers. To be called in the cluster's network.
+    pub async fn starts(cluster: &Cluster, folder: PathBuf, address: SocketAddr, target: &str) -> Self {
+        std::fs::create_dir_all(&folder).expect("a folder can be made");
+        let config = folder.join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: {SCRAPE_INTERVAL}, scrape_timeout: {SCRAPE_INTERVAL}}}\n\
+             scrape_configs: [{{job_name: ledger, honor_timestamps: true, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        );
+        std::fs::write(&config, text).expect("a file can be written");
+        let log = std::fs::File::create(folder.join("log")).expect("a file can be made");
+        let child = cluster
+            .command("/usr/bin/prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("tests/cluster/in can be run");
+        let prometheus = Self { child, address };
+        let ready = format!("{}/-/ready", prometheus.url());
+        within(Duration::from_secs(30), "Prometheus is ready", async || {
+            reqwest::get(&ready).await.and_then(reqwest::Response::error_for_status)
+        })
+        .await;
+        prometheus
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops it in mid-thought: connections are taken, and nothing is answered.
+    pub fn freezes(&self) {
+        signal(&self.child, Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaws(&self) {
+        signal(&self.child, Signal::CONT);
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}

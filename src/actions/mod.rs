@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::Client;
 
 use crate::{
-    api::{Migration, Phase},
+    api::{Migration, MigrationSpec, Phase},
     engine::{
         effect::{JobOrder, JobRole},
         plan::{self, Action},
@@ -22,8 +22,10 @@ use crate::{
 /// Everything that a phase's questions and effects are made from.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
-    /// The Migration, for its name, namespace, UID and pod template.
+    /// The Migration, for its name, namespace and UID.
     pub migration: &'a Migration,
+    /// The plan's spec. What the live object says by now is of no interest.
+    pub spec: &'a MigrationSpec,
     /// Position of the phase in the plan.
     pub index: usize,
     /// The phase, from the plan.

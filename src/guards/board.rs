@@ -9,19 +9,22 @@ use prometheus_client::registry::Registry;
 use tokio::{runtime::Handle, sync::Notify, task::AbortHandle};
 
 use super::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     events::{EventQueue, Events},
     metrics::GuardMetrics,
     pace::Terms,
-    poller,
+    poller, preflight,
     provider::{AccessError, Provider, Providers},
     slot::{News, PollKey, Polled, Slot},
     watch::{BoardView, Trouble, WatchKey, WatchSet},
     window::{self, Takings},
 };
 use crate::{
-    api::{Span, Time},
-    engine::guard::{Verdict, judge, observe, view},
+    api::{Migration, Span, Time},
+    engine::{
+        guard::{Verdict, judge, observe, view},
+        world::Finding,
+    },
 };
 
 /// What is watched and what is known. Cloning gives another handle to the same board; when the last is gone, polling ends.
@@ -68,8 +71,13 @@ struct Poll {
 }
 
 impl Board {
-    /// An empty board. Polls run on the runtime that this is called in.
-    pub fn new(providers: Providers, clock: Arc<dyn Clock>) -> Self {
+    /// An empty board with its events, on the machine's clock. Polls run on the runtime that this is called in.
+    pub fn start(providers: Providers) -> (Self, Events) {
+        Self::start_with_clock(providers, Arc::new(SystemClock::new()))
+    }
+
+    /// As [`Board::start`], on another clock.
+    pub fn start_with_clock(providers: Providers, clock: Arc<dyn Clock>) -> (Self, Events) {
         let shared = Arc::new(Shared {
             clock,
             providers,
@@ -80,7 +88,13 @@ impl Board {
             state: Mutex::default(),
         });
         shared.runtime.spawn(poller::sweep(Arc::downgrade(&shared), Arc::clone(&shared.watched)));
-        Self { shared }
+        let events = Events(Arc::clone(&shared.events));
+        (Self { shared }, events)
+    }
+
+    /// The time by the board's clock, which ages are measured with.
+    pub fn now(&self) -> Time {
+        self.shared.clock.now()
     }
 
     /// Registers the board's own metrics.
@@ -88,14 +102,9 @@ impl Board {
         self.shared.metrics.register(registry, &self.shared.events);
     }
 
-    /// The events of all Migrations. Call it once: readers would take each other's events.
-    pub fn events(&self) -> Events {
-        Events(Arc::clone(&self.shared.events))
-    }
-
     /// Declares what is to be watched for a Migration. The same declaration again costs a comparison; another one keeps
     /// what is known of every guard that is the same as before, within the same attempt.
-    pub fn watch(&self, key: &WatchKey, set: WatchSet) {
+    pub fn watch(&self, key: WatchKey, set: WatchSet) {
         if self.shared.lock().migrations.get(&key.uid).is_some_and(|watched| watched.set == set) {
             return;
         }
@@ -103,7 +112,7 @@ impl Board {
         // Queries are parsed before the lock is taken.
         let slots: Vec<_> = set.guards.iter().map(|guard| Slot::new(guard.clone(), &set, now)).collect();
         let observation = set.observation.as_ref().map(|action| Slot::observing(action, &set, now));
-        let fresh = Watched { key: key.clone(), set, since: now, slots, observation, takings: Takings::default() };
+        let fresh = Watched { key, set, since: now, slots, observation, takings: Takings::default() };
         self.shared.replace(fresh, now);
         self.shared.watched.notify_one();
     }
@@ -111,6 +120,11 @@ impl Board {
     /// Forgets a Migration: its polls end, unless others ask the same, and so do its metrics and events.
     pub fn forget(&self, uid: &str) {
         self.shared.forget(uid);
+    }
+
+    /// What can be known of a Migration's guards and observations before any is asked.
+    pub fn preflight(&self, migration: &Migration) -> Vec<Finding> {
+        preflight::preflight(migration, &self.shared.providers)
     }
 
     /// What is known of a Migration at `now`. An empty view if it isn't watched.

@@ -63,12 +63,11 @@ mod tests {
 
     #[test]
     fn the_clock_follows_the_wall_forward_but_never_back() {
-        let behind = SystemClock {
-            anchor: Mutex::new((Instant::now(), wall().checked_sub(Duration::from_secs(3_600)).unwrap())),
-        };
+        let behind =
+            SystemClock { anchor: Mutex::new((Instant::now(), wall().checked_sub(Duration::from_hours(1)).unwrap())) };
         let now = i64::try_from(wall().as_millis()).unwrap();
         assert!(behind.now().0 >= now, "a machine that slept an hour still lives an hour ago");
-        let ahead = SystemClock { anchor: Mutex::new((Instant::now(), wall() + Duration::from_secs(3_600))) };
+        let ahead = SystemClock { anchor: Mutex::new((Instant::now(), wall() + Duration::from_hours(1))) };
         assert!(ahead.now().0 >= now + 3_600_000, "the clock went back with the wall");
     }
 }

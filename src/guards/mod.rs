@@ -13,7 +13,7 @@ mod events;
 mod metrics;
 mod pace;
 mod poller;
-pub mod preflight;
+mod preflight;
 pub mod prometheus;
 pub mod promql;
 pub mod provider;

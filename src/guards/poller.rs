@@ -24,7 +24,7 @@ use crate::api::{Span, Time};
 /// never takes anything back, it only holds; half a second is soon enough.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Longest sleep before the schedule is looked at again.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// Asks one query for as long as someone wants to know.
 pub(super) async fn poll(board: Weak<Shared>, key: PollKey, wake: Arc<Notify>) {

@@ -167,7 +167,7 @@ impl Client {
         let form = [("query", query), ("timeout", &limit)];
         let (data, warnings) = self.ask("api/v1/query", &form, timeout).await?;
         let series = match data {
-            Data::Vector(series) => series.into_iter().map(|one| one.into_sample()).collect(),
+            Data::Vector(series) => series.into_iter().map(One::into_sample).collect(),
             Data::Scalar(point) => vec![point.into_sample(BTreeMap::new())],
             Data::Matrix(_) | Data::String(_) => return Err(unexpected("vector")),
         };
@@ -190,7 +190,7 @@ impl Client {
         let form = [("query", query), ("start", &*start), ("end", &*end), ("step", &*step), ("timeout", &*limit)];
         let (data, warnings) = self.ask("api/v1/query_range", &form, timeout).await?;
         let Data::Matrix(series) = data else { return Err(unexpected("matrix")) };
-        Ok(Answered { series: series.into_iter().map(|one| one.into_series()).collect(), warnings })
+        Ok(Answered { series: series.into_iter().map(Many::into_series).collect(), warnings })
     }
 
     async fn ask(&self, path: &str, form: &[(&str, &str)], timeout: Span) -> Result<(Data, Vec<String>), AskError> {

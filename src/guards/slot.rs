@@ -40,8 +40,7 @@ pub(super) enum News {
 
 impl Slot {
     pub fn new(guard: Guard, set: &WatchSet, now: Time) -> Self {
-        let provider = guard.provider.as_ref().or(set.provider.as_ref());
-        let provider: Arc<str> = provider.map_or(DEFAULT_PROVIDER, String::as_str).into();
+        let provider: Arc<str> = provider_name(&guard, set).into();
         let question = Question::compose(guard.ratio.as_ref(), guard.query.as_deref());
         let (asks, trouble) = match question {
             Ok(question) => (Some((PollKey { provider, text: Arc::clone(question.text()) }, question)), None),
@@ -147,6 +146,11 @@ impl Slot {
             _ => News::Changed,
         }
     }
+}
+
+/// The provider that a guard asks: its own, else the migration's, else the default.
+pub(super) fn provider_name<'a>(guard: &'a Guard, set: &'a WatchSet) -> &'a str {
+    guard.provider.as_ref().or(set.provider.as_ref()).map_or(DEFAULT_PROVIDER, String::as_str)
 }
 
 /// What one poll brought to everyone who asked.

@@ -29,6 +29,8 @@ pub struct WatchSet {
     pub hot: bool,
     /// A flip is near: take the baselines that guards need and status doesn't hold.
     pub want_baselines: bool,
+    /// Guards of other phases that will compare with the time before this flip: they are asked for a baseline only.
+    pub baseline_guards: Vec<Guard>,
     /// The observation under way.
     pub observation: Option<ObserveAction>,
     /// The migration's metrics provider. Default: `default`.
@@ -45,7 +47,7 @@ pub struct BoardView {
     /// Since when every guard that isn't a dry run has passed, without a break and without a gap in polling. `None` if
     /// one doesn't pass now. Without such guards: since the watch began.
     pub guarded_since: Option<Time>,
-    /// One for each guard that needs a baseline, in the order of the guards.
+    /// One for each guard that needs a baseline: those in force, in their order, then those of other phases.
     pub baselines: Vec<BaselineView>,
     /// The observation, if one is asked for.
     pub observation: Option<ObservationView>,

@@ -1,7 +1,7 @@
 //! Takes baselines: reads a guard's window just before the flip, off the path of any decision.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Weak},
 };
 
@@ -11,7 +11,7 @@ use super::{
     poller::told_whole,
     prometheus::{AskError, Series},
     provider::Provider,
-    slot::PollKey,
+    slot::provider_name,
     watch::WatchSet,
 };
 use crate::{
@@ -41,21 +41,20 @@ struct Taking {
 }
 
 impl Takings {
-    /// What is known for each guard that needs a baseline, in the order of the guards.
+    /// What is known for each guard that needs a baseline.
+    ///
+    /// While baselines are wanted only new ones count: what status holds may be of an earlier flip.
     pub fn views(&self, set: &WatchSet) -> Vec<BaselineView> {
-        let needing = set.guards.iter().filter(|guard| guard.needs_baseline());
-        let view = |guard: &Guard| {
-            if let Some(known) = set.baselines.iter().find(|baseline| baseline.guard == guard.name) {
-                return BaselineView::Taken(known.clone());
-            }
-            let taking = self.0.get(&guard.name).filter(|taking| taking.guard == *guard);
-            match taking.and_then(|taking| taking.result.as_ref()) {
-                None => BaselineView::NotYet,
-                Some(Ok(taken)) => BaselineView::Taken(taken.clone()),
-                Some(Err(why)) => BaselineView::Refused { guard: guard.name.clone(), why: why.clone() },
-            }
-        };
-        needing.map(view).collect()
+        needing(set).map(|guard| if set.want_baselines { self.taken(guard) } else { held(set, guard) }).collect()
+    }
+
+    fn taken(&self, guard: &Guard) -> BaselineView {
+        let taking = self.0.get(&guard.name).filter(|taking| taking.guard == *guard);
+        match taking.and_then(|taking| taking.result.as_ref()) {
+            None => BaselineView::NotYet,
+            Some(Ok(taken)) => BaselineView::Taken(taken.clone()),
+            Some(Err(why)) => BaselineView::Refused { guard: guard.name.clone(), why: why.clone() },
+        }
     }
 
     fn is_due(&self, guard: &Guard, now: Time) -> bool {
@@ -84,53 +83,55 @@ impl Takings {
     }
 }
 
-/// Begins to take every baseline that is wanted, needed, and not there or grown old.
+/// The guards that need a baseline: those in force, then those of other phases, each name once.
+fn needing(set: &WatchSet) -> impl Iterator<Item = &Guard> {
+    let mut named = BTreeSet::new();
+    let all = set.guards.iter().chain(&set.baseline_guards);
+    all.filter(move |guard| guard.needs_baseline() && named.insert(guard.name.as_str()))
+}
+
+fn held(set: &WatchSet, guard: &Guard) -> BaselineView {
+    let held = set.baselines.iter().find(|baseline| baseline.guard == guard.name);
+    held.map_or(BaselineView::NotYet, |baseline| BaselineView::Taken(baseline.clone()))
+}
+
+/// Begins to take every baseline that is wanted and not there, or has grown old.
 pub(super) fn take_where_due(shared: &Arc<Shared>, watched: &mut Watched, now: Time) {
-    let Watched { key, set, slots, takings, .. } = watched;
+    let Watched { key, set, takings, .. } = watched;
     if !set.want_baselines {
         takings.0.clear();
         return;
     }
-    let has_one = |guard: &Guard| set.baselines.iter().any(|baseline| baseline.guard == guard.name);
-    for slot in slots.iter().filter(|slot| slot.guard.needs_baseline() && !has_one(&slot.guard)) {
-        if !takings.is_due(&slot.guard, now) {
+    for guard in needing(set) {
+        if !takings.is_due(guard, now) {
             continue;
         }
-        takings.begin(&slot.guard, now);
-        let Some((PollKey { provider, .. }, question)) = &slot.asks else {
-            takings.finish(&slot.guard, Err(slot.trouble.clone().unwrap_or_default()));
-            continue;
-        };
-        let provider = shared.providers.find(provider, &key.namespace);
+        takings.begin(guard, now);
+        let provider = shared.providers.find(provider_name(guard, set), &key.namespace);
         let provider = provider.map(Arc::clone).map_err(|refusal| refusal.to_string());
-        let board = Arc::downgrade(shared);
-        shared.spawn(take(board, key.uid.clone(), slot.guard.clone(), question.clone(), provider));
+        shared.spawn(take(Arc::downgrade(shared), key.uid.clone(), guard.clone(), provider));
     }
 }
 
-async fn take(
-    board: Weak<Shared>,
-    uid: String,
-    guard: Guard,
-    question: Question,
-    provider: Result<Arc<Provider>, String>,
-) {
-    let result = match provider {
-        Ok(provider) => match read_window(&provider, &guard, &question).await {
-            Ok(samples) => {
-                let Some(shared) = board.upgrade() else { return };
-                baseline(&guard, &samples, shared.clock.now()).map_err(|refusal| refusal.to_string())
-            }
-            Err(error) => Err(told_whole(&error)),
-        },
+async fn take(board: Weak<Shared>, uid: String, guard: Guard, provider: Result<Arc<Provider>, String>) {
+    let read = match provider {
+        Ok(provider) => read(&provider, &guard).await,
         Err(refusal) => Err(refusal),
     };
     let Some(shared) = board.upgrade() else { return };
+    let taken_at = shared.clock.now();
+    let result = read.and_then(|samples| baseline(&guard, &samples, taken_at).map_err(|refusal| refusal.to_string()));
     let mut state = shared.lock();
     let Some(watched) = state.watched(&uid) else { return };
     if watched.takings.finish(&guard, result) {
         shared.events.change(&watched.key);
     }
+}
+
+async fn read(provider: &Provider, guard: &Guard) -> Result<Vec<Sample>, String> {
+    let question = Question::compose(guard.ratio.as_ref(), guard.query.as_deref());
+    let question = question.map_err(|error| error.to_string())?;
+    read_window(provider, guard, &question).await.map_err(|error| told_whole(&error))
 }
 
 async fn read_window(provider: &Provider, guard: &Guard, question: &Question) -> Result<Vec<Sample>, AskError> {

@@ -22,7 +22,7 @@ use crate::{
     actions::drain::Drains,
     api::{Migration, Time},
     engine::world::Preflight,
-    guards::{Board, Providers},
+    guards::Board,
 };
 
 /// First delay after an error of one Migration's reconcile; it doubles with each.
@@ -44,8 +44,6 @@ pub struct Context {
     pub jobs: Store<Job>,
     /// What the guards say.
     pub board: Board,
-    /// Who may be asked for metrics.
-    pub providers: Providers,
     /// Who leads.
     pub leadership: Leadership,
     /// Services, EndpointSlices and pods of Migrations under way.

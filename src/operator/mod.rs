@@ -12,6 +12,7 @@ mod observe;
 mod plans;
 mod reconcile;
 mod record;
+pub mod telemetry;
 mod watches;
 
 use std::{sync::Arc, time::Duration};
@@ -44,7 +45,7 @@ use self::{
 use crate::{
     actions::drain::Drains,
     api::{Migration, NAME_LABEL, UID_LABEL},
-    guards::{Board, Providers, clock::SystemClock},
+    guards::{Board, Providers},
 };
 
 /// Why the operator could not start, or had to end.
@@ -75,8 +76,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         Some(path) => Providers::load(path).map_err(|error| OperatorError::Providers(error.into()))?,
         None => Providers::default(),
     };
-    let board = Board::new(providers.clone(), Arc::new(SystemClock::new()));
-    let events = board.events();
+    let (board, events) = Board::start(providers);
     board.register(&mut registry);
     let readiness = Readiness::of(&["migrations", "jobs"]);
     let http = tokio::spawn(http::serve(config.http, readiness.clone(), Arc::new(registry), stop.clone()));
@@ -101,7 +101,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         migrations: store.clone(),
         jobs: jobs.clone(),
         board,
-        providers,
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),
         drains: Drains::new(client.clone(), plain_http()),

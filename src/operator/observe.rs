@@ -26,7 +26,7 @@ use crate::{
         plan::{self, Action},
         world::{Finding, JobView, Lifecycle, Preflight, ServiceView, Sight, Verbs, Weight, World},
     },
-    guards::{self, WatchKey},
+    guards::WatchKey,
 };
 
 /// How long an answer of preflight stands before it is asked again.
@@ -197,8 +197,7 @@ async fn preflight(migration: &Migration, known: Known<'_>, ctx: &Context) -> Pr
         return found;
     }
     let status = migration.status.clone().unwrap_or_default();
-    let namespace = migration.namespace().unwrap_or_default();
-    let mut findings = guards::preflight::findings(&candidate.plan.spec, &namespace, &ctx.providers);
+    let mut findings = ctx.board.preflight(migration);
     for (index, phase) in candidate.plan.phases().iter().enumerate() {
         let begun = status
             .phases
@@ -206,7 +205,9 @@ async fn preflight(migration: &Migration, known: Known<'_>, ctx: &Context) -> Pr
             .any(|known| known.name == phase.name && known.state != crate::api::PhaseState::Pending);
         // A phase that has begun has been asked about before.
         if !begun {
-            findings.extend(actions::preflight(At { migration, index, phase }, &ctx.client).await);
+            findings.extend(
+                actions::preflight(At { migration, spec: &candidate.plan.spec, index, phase }, &ctx.client).await,
+            );
         }
     }
     findings.extend(duplicates(candidate));

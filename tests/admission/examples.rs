@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use alongside::api::Migration;
+use kube::{Api, ResourceExt as _};
 
-use crate::{server::CLUSTER, support::cluster::root};
+use crate::{
+    server::{CLUSTER, migrations},
+    support::cluster::root,
+};
 
 /// A Migration, and where it is shown.
 struct Shown {
@@ -26,8 +30,14 @@ fn every_migration_that_is_shown_is_accepted_as_written_and_read_by_the_operator
         }
         let applied = CLUSTER.say("kubectl", &["apply", "-f", "-"], &yaml);
         assert!(applied.success, "{file}: {}", applied.stderr);
-        let back = CLUSTER.say("kubectl", &["get", "-f", "-", "-o", "json"], &yaml);
-        let read: Migration = serde_json::from_str(&back.stdout).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let read = CLUSTER.run(async || {
+            let migrations: Api<Migration> = match &migration.metadata.namespace {
+                Some(namespace) => Api::namespaced(CLUSTER.client(), namespace),
+                None => migrations(CLUSTER.client()),
+            };
+            migrations.get(&migration.name_any()).await
+        });
+        let read = read.unwrap_or_else(|error| panic!("{file}: {error}"));
         assert_eq!(read.spec, migration.spec, "{file}: what is read is what was written");
     }
 }

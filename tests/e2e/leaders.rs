@@ -34,7 +34,7 @@ async fn a_frozen_leaders_late_flip_is_refused_once_its_successor_has_rolled_bac
     frozen.may_go_on();
     frozen.thaws();
     frozen.says("Service web has changed since it was looked at; nothing was written").await;
-    frozen.says("stops leading").await;
+    frozen.stands_by().await;
     assert_eq!(app.service().await, before);
     app.serves("v1").await;
     nothing_is_left(&home, &app).await;

@@ -62,9 +62,14 @@ impl Operator {
         .await;
     }
 
-    /// Waits until its caches are warm; another leads.
+    /// Waits until its caches are warm while another leads.
     pub async fn stands_by(&self) {
-        within(PATIENCE, &format!("operator {} is ready", self.name), async || self.get("readyz").await).await;
+        let sentence = format!("operator {} stands by", self.name);
+        within(PATIENCE, &sentence, async || match (self.get("readyz").await, self.metric("alongside_leader").await?) {
+            (Ok(_), leads) if leads < 0.5 => Ok(()),
+            (ready, leads) => Err(format!("{ready:?}, leads: {leads}")),
+        })
+        .await;
     }
 
     /// The value of one of its metrics. Its name as Prometheus reads it.

@@ -187,6 +187,13 @@ impl Migrating {
         self.last(|phase| phase.switch.as_mut().expect("a switch").drain = drain)
     }
 
+    /// The switch of the plan drains by waiting.
+    pub fn drain_wait(mut self, seconds: u64) -> Self {
+        let switch = self.spec.phases.iter_mut().find_map(|phase| phase.switch.as_mut()).expect("a switch");
+        switch.drain = Some(Drain { wait: Some(Span::secs(seconds)), ..Drain::default() });
+        self
+    }
+
     pub fn capacity(self, percent: f64) -> Self {
         self.last(|phase| phase.switch.as_mut().expect("a switch").capacity = Some(Percent(percent)))
     }

@@ -4,4 +4,5 @@
 #![allow(dead_code, reason = "each test binary uses another part")]
 
 pub mod cluster;
+pub mod prometheus;
 pub mod wait;

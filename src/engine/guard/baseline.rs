@@ -107,3 +107,58 @@ pub fn baseline(guard: &Guard, samples: &[Sample], taken_at: Time) -> Result<Bas
     let samples = u32::try_from(count).unwrap_or(u32::MAX);
     Ok(BaselineStatus { guard: guard.name.clone(), value, spread, samples, taken_at })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(min_delta: f64) -> Guard {
+        let json = serde_json::json!({
+            "name": "p99", "query": "q", "maxIncrease": "5%", "minDelta": min_delta, "baselineWindow": "27s",
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    /// Samples 3 s apart.
+    fn window(values: &[f64]) -> Vec<Sample> {
+        values.iter().zip(0..).map(|(&value, index)| Sample { at: Time(index * 3_000), value }).collect()
+    }
+
+    /// Idle p99 over nine windows of 3 s, in milliseconds, as it was once measured.
+    const IDLE_P99: [f64; 9] = [1.3, 2.1, 1.6, 3.7, 1.4, 1.9, 2.4, 1.5, 1.8];
+
+    #[test]
+    fn a_baseline_is_a_value_and_a_spread() {
+        let made = baseline(&guard(2.0), &window(&IDLE_P99), Time(70)).unwrap();
+        assert!((made.value - 1.966_7).abs() < 0.001, "{made:?}");
+        assert!((made.spread - 1.733_3).abs() < 0.001, "{made:?}");
+        assert_eq!((made.guard.as_str(), made.samples, made.taken_at), ("p99", 9, Time(70)));
+    }
+
+    #[test]
+    fn a_limit_inside_the_noise_is_refused_with_the_figures() {
+        let refused = baseline(&guard(0.5), &window(&IDLE_P99), Time(70)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the limit is inside the baseline's own noise: over the last 27s the value was 1.967 with samples up to 1.733 away (9 samples), but the limit allows a change of only 0.5; raise the limit, `minDelta` or the query's own window"
+        );
+    }
+
+    #[test]
+    fn a_window_of_zeros_is_refused() {
+        assert_eq!(baseline(&guard(0.5), &window(&[0.0; 9]), Time(70)), Err(Refusal::Zero { window: Span::secs(27) }));
+    }
+
+    #[test]
+    fn a_window_without_data_is_refused() {
+        assert_eq!(baseline(&guard(0.5), &[], Time(70)), Err(Refusal::NoData { window: Span::secs(27) }));
+    }
+
+    #[test]
+    fn few_samples_and_a_short_piece_of_the_window_are_refused() {
+        let few = baseline(&guard(0.5), &window(&[1.0; 4]), Time(70)).unwrap_err();
+        assert!(few.to_string().starts_with("the last 27s hold 4 samples over 9s; "), "{few}");
+        let short: Vec<_> = (0..20).map(|index| Sample { at: Time(index * 200), value: 1.0 }).collect();
+        assert!(matches!(baseline(&guard(0.5), &short, Time(70)), Err(Refusal::TooFew { samples: 20, .. })));
+    }
+}

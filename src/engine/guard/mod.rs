@@ -9,6 +9,8 @@ mod limits;
 mod memory;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod sentences;
 mod verdict;
 
 use crate::api::{BaselineStatus, OnBreach, Span, Time};
@@ -20,7 +22,7 @@ pub use memory::GuardMemory;
 pub use verdict::{BREACH_IS_KEPT, judge, observe, view};
 
 /// What one poll of a guard's query brought.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
     /// When the operator had the answer.
     pub seen_at: Time,

@@ -67,7 +67,7 @@ pub(super) fn traps(expression: &Expr) -> Vec<Trap> {
     }
     match root {
         Expr::Binary(binary) if binary.op.is_comparison_operator() && !binary.return_bool() => {
-            found.push(Trap::Filters)
+            found.push(Trap::Filters);
         }
         Expr::Call(call) if matches!(call.func.name, "absent" | "absent_over_time") => found.push(Trap::Absent),
         _ => {}

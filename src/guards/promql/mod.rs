@@ -9,6 +9,14 @@ use promql_parser::parser::{self, Expr, value::ValueType};
 pub use lint::Trap;
 pub use source::Source;
 
+/// Whether a query can be asked.
+///
+/// # Errors
+/// It doesn't parse, or it can never answer with one fresh number.
+pub fn parse(text: &str) -> Result<(), QueryError> {
+    Query::parse(text).map(|_| ())
+}
+
 /// Why a query can't be asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {

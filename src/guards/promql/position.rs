@@ -68,7 +68,7 @@ fn can_go_on(piece: &str) -> bool {
     let closers = closers(piece);
     CONTINUATIONS.iter().any(|more| {
         let attempt = format!("{piece}{more}");
-        let rest = if *more == "" { closers.clone() } else { self::closers(&attempt) };
+        let rest = if more.is_empty() { closers.clone() } else { self::closers(&attempt) };
         // A refusal for meaning only proves that the text's form was right.
         parser::parse(&format!("{attempt}{rest}")).map_or_else(|why| is_about_meaning(&why), |_| true)
     })
@@ -90,13 +90,12 @@ fn closers(piece: &str) -> String {
         match (quote, c) {
             (Some(mark), c) if c == mark => quote = None,
             (Some('"' | '\''), '\\') => _ = characters.next(),
-            (Some(_), _) => {}
             (None, '"' | '\'' | '`') => quote = Some(c),
             (None, '(') => open.push(')'),
             (None, '[') => open.push(']'),
             (None, '{') => open.push('}'),
             (None, ')' | ']' | '}') => _ = open.pop(),
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
     }
     open.iter().rev().collect()

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::FutureExt as _;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Namespace, Pod},
@@ -74,7 +75,9 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             let services: BTreeMap<String, Sight<ServiceView>> =
                 futures::future::join_all(looks).await.into_iter().collect();
             world.services = services;
-            world.jobs = jobs(migration, &world.uid, ctx).await;
+            let jobs = jobs(migration, &world.uid, ctx).await;
+            world.jobs_seen = jobs.is_some();
+            world.jobs = jobs.unwrap_or_default();
             if status.plan.is_none() || boundary(&status) {
                 world.preflight = preflight(migration, known, ctx).await;
             }
@@ -117,7 +120,6 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
         baselines: board.baselines,
         observation: board.observation,
         drains: ctx.drains.look(&uid),
-        jobs_seen: true,
         uid,
         ..World::default()
     }
@@ -151,8 +153,10 @@ pub fn services_of(migration: &Migration, known: Known<'_>) -> Vec<Watched> {
     services
 }
 
-/// The Migration's Jobs, with what their pods reported once they have ended.
-async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> BTreeMap<String, JobView> {
+/// The Migration's Jobs, with what their pods reported once they have ended. `None` if not all of that could be seen.
+async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> Option<BTreeMap<String, JobView>> {
+    // A cache that has not been filled yet shows nothing, and that must not look like Jobs that are gone.
+    ctx.jobs.wait_until_ready().now_or_never()?.ok()?;
     let mine = |job: &Job| job.labels().get(UID_LABEL).map(String::as_str) == Some(uid);
     let jobs = ctx.jobs.state_filter(mine);
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &migration.namespace().unwrap_or_default());
@@ -166,13 +170,13 @@ async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> BTreeMap<Strin
         let worth_reading = !is_settled && (job::has_ended(&job) || job.metadata.deletion_timestamp.is_some());
         let pods = if worth_reading {
             let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
-            api.list(&of_job).await.map(|list| list.items).unwrap_or_default()
+            api.list(&of_job).await.ok()?.items
         } else {
             Vec::new()
         };
         views.insert(name, job::view(&job, uid, &pods));
     }
-    views
+    Some(views)
 }
 
 async fn namespace_is_going(migration: &Migration, ctx: &Context) -> bool {

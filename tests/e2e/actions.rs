@@ -1,12 +1,14 @@
 //! Each action, done and taken back.
 
-use alongside::api::{PhaseState, RollbackReason, State};
+use alongside::api::{PHASE_LABEL, PhaseState, RollbackReason, State};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
 use crate::{
     home::Home,
-    journey::phase,
-    phases::{approval, bake, contract, cut_over, job, long, phases, prepare},
+    journey::{phase, told},
+    phases::{approval, bake, contract, cut_over, figure_query, job, long, phases, prepare},
     story::{Story, stories},
     tally::nothing_is_left,
 };
@@ -18,6 +20,11 @@ pub fn stories() -> Vec<Story> {
         a_rollback_takes_back_traffic_and_jobs_in_reverse_and_nobody_is_turned_away,
         a_job_that_fails_is_tried_again_and_then_takes_back_what_was_done,
         a_phase_that_fails_before_the_flip_never_moves_the_service,
+        services_of_one_switch_move_together_and_come_back_together,
+        an_observation_waits_until_its_bound_holds,
+        an_approval_waits_for_a_person_and_remembers_who_it_was,
+        a_job_that_someone_deletes_while_it_runs_still_counts,
+        a_finished_job_that_someone_deletes_is_not_run_again,
     ]
 }
 
@@ -91,4 +98,81 @@ async fn a_phase_that_fails_before_the_flip_never_moves_the_service(home: Home) 
     assert!(status.traffic.iter().all(|traffic| traffic.flipped_at.is_none()));
     migration.has_let_go().await;
     nothing_is_left(&home, &app).await;
+}
+
+async fn services_of_one_switch_move_together_and_come_back_together(home: Home) {
+    let web = home.app("web").await;
+    let admin = web.second_service("admin").await;
+    let _operator = home.leader("a").await;
+    let mut both = cut_over("web");
+    let switch = both["switch"].as_object_mut().expect("a switch is an object");
+    switch.remove("service");
+    switch.insert("services".to_owned(), json!(["web", "admin"]));
+    let migration = home.migrates("to-v2", phases([both, approval()])).await;
+    migration.holds_for("Approval").await;
+    web.serves("v2").await;
+    admin.serves("v2").await;
+    migration.is_aborted().await;
+    migration.comes_to(State::RolledBack).await;
+    web.serves("v1").await;
+    admin.serves("v1").await;
+    migration.has_let_go().await;
+    nothing_is_left(&home, &web).await;
+    nothing_is_left(&home, &admin).await;
+}
+
+async fn an_observation_waits_until_its_bound_holds(home: Home) {
+    home.figure_is("backlog", 7.0).await;
+    let _operator = home.leader("a").await;
+    let observe = json!({ "query": figure_query(&home, "backlog"), "max": 0, "for": "1s", "interval": "500ms" });
+    let observe = json!({ "name": "backlog-is-empty", "observe": observe });
+    let migration = home.migrates("wait", phases([observe])).await;
+    let status = migration.holds_for("Observing").await;
+    assert_eq!(phase(&status, "backlog-is-empty").state, PhaseState::Running);
+    // Prometheus has been asked, and what it said did not suffice.
+    home.stage().ledger().is_read().await;
+    assert_eq!(migration.status().await.state, State::Running);
+    home.figure_is("backlog", 0.0).await;
+    migration.comes_to(State::Succeeded).await;
+}
+
+async fn an_approval_waits_for_a_person_and_remembers_who_it_was(home: Home) {
+    let _operator = home.leader("a").await;
+    let migration = home.migrates("ask", phases([approval(), prepare(&home)])).await;
+    let status = migration.holds_for("Approval").await;
+    assert!(status.next.is_some_and(|next| next.contains("alongside.dev/approve=")), "it says what to do");
+    migration.is_approved().await;
+    let status = migration.comes_to(State::Succeeded).await;
+    let approved: Vec<_> = status.history.iter().filter(|entry| entry.what == "Approved").map(|e| &e.by).collect();
+    assert_eq!(approved, ["kubernetes-admin"]);
+}
+
+async fn a_job_that_someone_deletes_while_it_runs_still_counts(home: Home) {
+    let _operator = home.leader("a").await;
+    let migration = home.migrates("work", phases([long(&home)])).await;
+    migration.has("long", PhaseState::Running).await;
+    deletes_the_jobs_of(&home, "long").await;
+    home.opens("long");
+    let status = migration.comes_to(State::Succeeded).await;
+    assert_eq!((home.times("long"), told(&status, "TryFailed")), (1, 0));
+}
+
+async fn a_finished_job_that_someone_deletes_is_not_run_again(home: Home) {
+    let first = home.leader("a").await;
+    let migration = home.migrates("work", phases([prepare(&home), approval()])).await;
+    migration.holds_for("Approval").await;
+    deletes_the_jobs_of(&home, "prepare").await;
+    // One that has never seen the Job must not make it again either.
+    first.is_killed();
+    let _second = home.leader("a").await;
+    migration.is_approved().await;
+    migration.comes_to(State::Succeeded).await;
+    assert_eq!(home.times("prepare"), 1);
+    assert_eq!(home.all::<Job>().list(&ListParams::default()).await.expect("Jobs can be listed").items.len(), 0);
+}
+
+async fn deletes_the_jobs_of(home: &Home, phase: &str) {
+    let of_phase = ListParams::default().labels(&format!("{PHASE_LABEL}={phase}"));
+    let background = DeleteParams::background();
+    home.all::<Job>().delete_collection(&background, &of_phase).await.expect("Jobs can be deleted");
 }

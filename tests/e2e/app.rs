@@ -45,11 +45,24 @@ impl App {
 
     /// Makes the Service, on v1.
     pub async fn makes_its_service(&self) {
+        self.makes_a_service(&self.name).await;
+    }
+
+    /// Another Service of the same pods, on v1.
+    pub async fn second_service(&self, name: &str) -> Self {
+        self.makes_a_service(name).await;
+        let second =
+            Self { name: name.to_owned(), home: self.home.clone(), services: self.home.all(), pods: self.home.all() };
+        second.serves("v1").await;
+        second
+    }
+
+    async fn makes_a_service(&self, name: &str) {
         let spec = json!({
             "selector": { "app": self.name, "version": "v1" },
             "ports": [{ "port": 80, "targetPort": 8080 }],
         });
-        self.home.create::<Service>(json!({ "metadata": { "name": self.name }, "spec": spec })).await;
+        self.home.create::<Service>(json!({ "metadata": { "name": name }, "spec": spec })).await;
     }
 
     /// Starts the pod of a side.
@@ -79,6 +92,12 @@ impl App {
         let name = self.pod(version);
         let running = await_condition(self.pods.clone(), &name, is_pod_running());
         tokio::time::timeout(PATIENCE, running).await.expect("the pod runs in time").expect("pods can be watched");
+    }
+
+    /// Changes something of no account on the pod of a side.
+    pub async fn is_annotated(&self, version: &str, value: &str) {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { "example.com/of-no-account": value } } }));
+        self.pods.patch(&self.pod(version), &PatchParams::default(), &patch).await.expect("the pod can be changed");
     }
 
     /// Takes the pod of a side away, as if it had been scaled to nothing.

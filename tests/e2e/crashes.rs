@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// A story for each boundary there is.
 pub fn stories() -> Vec<Story> {
     let story = |boundary: String| {
-        let sentence = format!("an_operator_killed_at_{}_loses_nothing_and_does_nothing_twice", boundary.replace('.', "_"));
+        let sentence =
+            format!("an_operator_killed_at_{}_loses_nothing_and_does_nothing_twice", boundary.replace('.', "_"));
         Story::new(&sentence, move |home| killed_at(boundary.clone(), home))
     };
     fault::all().into_iter().map(story).collect()

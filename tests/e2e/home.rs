@@ -1,7 +1,12 @@
 //! A story's home: a namespace, the rights of the operators that look after it, and what is left to look at when the
 //! story fails.
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use alongside::api::Migration;
 use k8s_openapi::api::{
@@ -117,12 +122,32 @@ impl Home {
         self.operator_asking(name, self.stage().prometheus())
     }
 
-    /// Starts the operator `name`, which asks this Prometheus.
+    /// Starts the operator `name`, which asks this Prometheus, and the shared one under the name `shared`.
     pub fn operator_asking(&self, name: &str, prometheus: &Prometheus) -> Operator {
-        let providers = self.folder().join("providers.yaml");
-        let text = json!([{ "name": "default", "url": prometheus.url(), "allowedNamespaces": "*" }]).to_string();
-        std::fs::write(&providers, text).expect("a file can be written");
-        Operator::start(self, name, &providers)
+        let program = Path::new(env!("CARGO_BIN_EXE_alongside"));
+        Operator::start(self, name, program, &self.providers(prometheus))
+    }
+
+    /// Starts the operator `name` from another file.
+    pub fn operator_from(&self, program: &Path, name: &str) -> Operator {
+        Operator::start(self, name, program, &self.providers(self.stage().prometheus()))
+    }
+
+    fn providers(&self, prometheus: &Prometheus) -> PathBuf {
+        let provider =
+            |name: &str, url: String| json!({ "name": name, "url": url, "allowedNamespaces": [self.name()] });
+        let shared = provider("shared", self.stage().prometheus().url());
+        let path = self.folder().join("providers.yaml");
+        std::fs::write(&path, json!([provider("default", prometheus.url()), shared]).to_string())
+            .expect("a file can be written");
+        path
+    }
+
+    /// A Prometheus of this home's own, which scrapes the ledger too.
+    pub async fn prometheus(&self) -> Prometheus {
+        let stage = self.stage();
+        let folder = self.folder().join("prometheus");
+        Prometheus::starts(stage.cluster(), folder, stage.address(), &stage.ledger().target()).await
     }
 
     /// Starts an operator and waits until it leads.
@@ -152,13 +177,25 @@ impl Home {
         self.stage().ledger().open(self.name(), gate);
     }
 
+    /// Sets a figure that Prometheus scrapes, and waits until it has been.
+    pub async fn figure_is(&self, figure: &str, value: f64) {
+        self.figure_reads(figure, &format!("{figure}{{home=\"{}\"}} {value}", self.name())).await;
+    }
+
+    /// Writes a figure's lines as Prometheus is to read them, and waits until it has.
+    pub async fn figure_reads(&self, figure: &str, lines: &str) {
+        self.stage().ledger().write(self.name(), figure, lines);
+        self.stage().ledger().is_read().await;
+    }
+
     /// What is here, for whoever has to find out why a story failed.
     pub fn looks_like(&self) -> String {
         let mut text = String::new();
         let cluster = self.stage().cluster();
         let show = ["get", "migrations,pods,jobs,services", "--output=wide", "--namespace", self.name()];
         writeln!(text, "{}", cluster.say("kubectl", &show, "").stdout).expect("writing to a String cannot fail");
-        let status = ["get", "migrations", "--namespace", self.name(), "--output=jsonpath={range .items[*]}{.status}{end}"];
+        let status =
+            ["get", "migrations", "--namespace", self.name(), "--output=jsonpath={range .items[*]}{.status}{end}"];
         writeln!(text, "{}", cluster.say("kubectl", &status, "").stdout).expect("writing to a String cannot fail");
         for entry in std::fs::read_dir(self.folder()).into_iter().flatten().flatten() {
             let Ok(log) = std::fs::read_to_string(entry.path().join("log")) else { continue };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use alongside::api::{FINALIZER, Migration, MigrationStatus, PhaseStatus, State};
+use alongside::api::{FINALIZER, Migration, MigrationStatus, PhaseState, PhaseStatus, State};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PropagationPolicy},
@@ -76,6 +76,18 @@ impl Journey {
         self.is(&format!("it holds for {reason}"), holds).await
     }
 
+    /// Waits until this phase is in this state.
+    pub async fn has(&self, name: &'static str, state: PhaseState) -> MigrationStatus {
+        let so = move |s: &MigrationStatus| s.phases.iter().any(|phase| phase.name == name && phase.state == state);
+        self.is(&format!("phase {name} is {state:?}"), so).await
+    }
+
+    /// Waits until a guard says this.
+    pub async fn hears(&self, guard: &'static str, verdict: &'static str) -> MigrationStatus {
+        let so = move |s: &MigrationStatus| s.guards.iter().any(|seen| seen.name == guard && seen.verdict == verdict);
+        self.is(&format!("guard {guard} says {verdict}"), so).await
+    }
+
     /// Waits until it has let go of everything and could be deleted.
     pub async fn has_let_go(&self) {
         let free = |seen: Option<&Migration>| {
@@ -106,8 +118,12 @@ impl Journey {
 
     /// Changes the Migration as its owner does.
     pub async fn patches(&self, patch: Value) {
-        let params = PatchParams::default();
-        self.migrations.patch(&self.name, &params, &Patch::Merge(patch)).await.expect("the Migration can be changed");
+        self.tries_to_patch(patch).await.expect("the Migration can be changed");
+    }
+
+    /// Tries to change the Migration as its owner does.
+    pub async fn tries_to_patch(&self, patch: Value) -> Result<Migration, kube::Error> {
+        self.migrations.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await
     }
 
     /// Asks for all to be taken back.
@@ -125,6 +141,11 @@ impl Journey {
         self.sets("pause", true).await;
     }
 
+    /// Lifts the pause.
+    pub async fn is_resumed(&self) {
+        self.annotates(json!({ "alongside.dev/pause": null })).await;
+    }
+
     /// Approves the phase that waits.
     pub async fn is_approved(&self) {
         let binding = self.status().await.binding.expect("a plan is frozen");
@@ -136,6 +157,11 @@ impl Journey {
         let params = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
         self.migrations.delete(&self.name, &params).await.expect("the Migration can be deleted");
     }
+}
+
+/// How often something stands in the audit trail.
+pub fn told(status: &MigrationStatus, what: &str) -> usize {
+    status.history.iter().filter(|entry| entry.what == what).count()
 }
 
 /// A phase's status.

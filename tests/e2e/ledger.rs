@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use axum::{
@@ -13,6 +14,8 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
+
+use crate::support::wait::within;
 
 /// The node, as pods see it.
 const NODE: &str = "10.199.0.1";
@@ -76,6 +79,16 @@ impl Ledger {
     /// Writes a metric's lines as Prometheus is to read them from now on. Empty: there are none.
     pub fn write(&self, home: &str, metric: &str, lines: &str) {
         self.entries().figures.insert((home.to_owned(), metric.to_owned()), lines.to_owned());
+    }
+
+    /// Waits until all that is written has been read by each Prometheus that reads at all.
+    pub async fn is_read(&self) {
+        let enough = self.entries().scrapes + 2;
+        within(Duration::from_secs(30), "Prometheus scrapes", async || match self.entries().scrapes {
+            scrapes if scrapes >= enough => Ok(()),
+            scrapes => Err(format!("{scrapes} of {enough}")),
+        })
+        .await;
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {

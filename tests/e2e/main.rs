@@ -13,18 +13,26 @@
 mod support;
 
 mod actions;
+mod apiserver;
 mod app;
 mod crashes;
+mod deletion;
+mod guards;
 mod home;
 mod journey;
 mod leaders;
 mod ledger;
 mod operator;
 mod phases;
+mod places;
 mod prometheus;
+mod quiet;
+mod rights;
 mod stage;
 mod story;
+mod strangers;
 mod tally;
+mod verbs;
 
 use std::{
     process::ExitCode,
@@ -43,8 +51,20 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     let stage: Arc<LazyLock<Stage>> = Arc::new(LazyLock::new(Stage::set));
-    let stories: Vec<Story> = [actions::stories(), crashes::stories(), leaders::stories()].into_iter().flatten().collect();
-    let trials = stories.into_iter().map(|story| story.on(Arc::clone(&stage))).collect();
+    // The one that is told alone comes first, before the others have begun, and the longest next.
+    let stories = [
+        apiserver::stories(),
+        crashes::stories(),
+        leaders::stories(),
+        deletion::stories(),
+        verbs::stories(),
+        guards::stories(),
+        strangers::stories(),
+        actions::stories(),
+        quiet::stories(),
+        rights::stories(),
+    ];
+    let trials = stories.into_iter().flatten().map(|story: Story| story.on(Arc::clone(&stage))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // The cluster ends with the stage, and this process after it.
     drop(stage);

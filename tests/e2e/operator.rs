@@ -25,7 +25,7 @@ pub struct Operator {
 
 impl Operator {
     /// Starts an operator under a name of its own in the lease. Its log and its faults are in the home's folder.
-    pub fn start(home: &Home, name: &str, providers: &Path) -> Self {
+    pub fn start(home: &Home, name: &str, program: &Path, providers: &Path) -> Self {
         let folder = home.folder().join(name);
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let log = File::options().append(true).create(true).open(folder.join("log")).expect("a file can be made");
@@ -37,7 +37,7 @@ impl Operator {
             .arg(format!("KUBECONFIG={}", home.stage().credentials().display()))
             .arg(format!("ALONGSIDE_FAULT_DIR={}", folder.display()))
             .arg("RUST_LOG=info,kube_client=warn,alongside=debug")
-            .arg(env!("CARGO_BIN_EXE_alongside"))
+            .arg(program)
             .args(["operator", "--log-format=text"])
             .arg(format!("--identity={name}"))
             .arg(format!("--namespace-scope={}", home.name()))
@@ -65,9 +65,11 @@ impl Operator {
     /// Waits until its caches are warm while another leads.
     pub async fn stands_by(&self) {
         let sentence = format!("operator {} stands by", self.name);
-        within(PATIENCE, &sentence, async || match (self.get("readyz").await, self.metric("alongside_leader").await?) {
-            (Ok(_), leads) if leads < 0.5 => Ok(()),
-            (ready, leads) => Err(format!("{ready:?}, leads: {leads}")),
+        within(PATIENCE, &sentence, async || {
+            match (self.get("readyz").await, self.metric("alongside_leader").await?) {
+                (Ok(_), leads) if leads < 0.5 => Ok(()),
+                (ready, leads) => Err(format!("{ready:?}, leads: {leads}")),
+            }
         })
         .await;
     }
@@ -140,10 +142,24 @@ impl Operator {
     /// Waits until its log has a line that holds `words`.
     pub async fn says(&self, words: &str) {
         within(PATIENCE, &format!("operator {} says {words:?}", self.name), async || {
-            let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            if log.lines().any(|line| line.contains(words)) { Ok(()) } else { Err("not yet") }
+            if self.log().reads().contains(words) { Ok(()) } else { Err("not yet") }
         })
         .await;
+    }
+
+    /// Its log, which outlives it.
+    pub fn log(&self) -> Log {
+        Log(self.folder.join("log"))
+    }
+}
+
+/// The log of an operator.
+pub struct Log(PathBuf);
+
+impl Log {
+    /// All that stands in it.
+    pub fn reads(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap_or_default()
     }
 }
 

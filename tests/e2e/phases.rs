@@ -68,3 +68,29 @@ pub fn contract(home: &Home) -> Value {
         "job": { "template": job(home, "contract", "true") },
     })
 }
+
+/// A spec of these phases under these guards.
+pub fn guarded(guards: impl IntoIterator<Item = Value>, phases: impl IntoIterator<Item = Value>) -> Value {
+    json!({
+        "guards": guards.into_iter().collect::<Vec<_>>(),
+        "phases": phases.into_iter().collect::<Vec<_>>(),
+    })
+}
+
+/// A guard over the home's figure of this name, which may be up to a half.
+pub fn guard(home: &Home, figure: &str) -> Value {
+    json!({ "name": figure, "query": figure_query(home, figure), "max": 0.5, "interval": "500ms", "maxAge": "5s" })
+}
+
+/// A guard with something more in it.
+pub fn guard_with(home: &Home, figure: &str, more: &Value) -> Value {
+    let mut guard = guard(home, figure);
+    let fields = guard.as_object_mut().expect("a guard is an object");
+    fields.extend(more.as_object().expect("what is more is an object").clone());
+    guard
+}
+
+/// The PromQL of a home's figure.
+pub fn figure_query(home: &Home, figure: &str) -> String {
+    format!("{figure}{{home=\"{}\"}}", home.name())
+}

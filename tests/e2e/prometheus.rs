@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ const SCRAPE_INTERVAL: &str = "500ms";
 /// A running Prometheus; it ends when this is dropped.
 pub struct Prometheus {
     child: Child,
+    command: Command,
     address: SocketAddr,
 }
 
@@ -34,28 +35,42 @@ impl Prometheus {
         );
         std::fs::write(&config, text).expect("a file can be written");
         let log = std::fs::File::create(folder.join("log")).expect("a file can be made");
-        let child = cluster
-            .command("/usr/bin/prometheus")
+        let mut command = cluster.command("/usr/bin/prometheus");
+        command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("tests/cluster/in can be run");
-        let prometheus = Self { child, address };
-        let ready = format!("{}/-/ready", prometheus.url());
+            .stderr(log);
+        let child = command.spawn().expect("tests/cluster/in can be run");
+        let prometheus = Self { child, command, address };
+        prometheus.is_ready().await;
+        prometheus
+    }
+
+    async fn is_ready(&self) {
+        let ready = format!("{}/-/ready", self.url());
         within(Duration::from_secs(30), "Prometheus is ready", async || {
             reqwest::get(&ready).await.and_then(reqwest::Response::error_for_status)
         })
         .await;
-        prometheus
     }
 
     /// Where it answers.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// `kill -9`: connections are refused.
+    pub fn is_killed(&mut self) {
+        end(&mut self.child);
+    }
+
+    /// Starts it again, with what it knew.
+    pub async fn comes_back(&mut self) {
+        self.child = self.command.spawn().expect("tests/cluster/in can be run");
+        self.is_ready().await;
     }
 
     /// Stops it in mid-thought: connections are taken, and nothing is answered.

@@ -50,15 +50,15 @@ impl Stage {
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let cluster = Cluster::full("e2e");
         let toolbox = std::process::Command::new(root().join("tests/cluster/images")).arg("toolbox").output();
-        let toolbox = String::from_utf8(toolbox.expect("tests/cluster/images can be run").stdout).expect("a path is text");
+        let toolbox =
+            String::from_utf8(toolbox.expect("tests/cluster/images can be run").stdout).expect("a path is text");
         cluster.load(&[toolbox.trim()]);
         install(&cluster);
         let credentials = credentials(&cluster, &folder);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
         let (ledger, prometheus) = cluster.run(async || {
             let ledger = Ledger::begin().await;
-            let prometheus =
-                Prometheus::starts(&cluster, folder.join("prometheus"), address, &ledger.target()).await;
+            let prometheus = Prometheus::starts(&cluster, folder.join("prometheus"), address, &ledger.target()).await;
             (ledger, prometheus)
         });
         let (turns, numbers) = (RwLock::new(()), AtomicU16::new(0));
@@ -113,6 +113,14 @@ impl Stage {
     /// A folder for the files of this run.
     pub fn folder(&self) -> &PathBuf {
         &self.0.folder
+    }
+
+    /// Stops the API server, and returns once it is ready again.
+    pub fn restarts_the_api_server(&self) {
+        let script = root().join("tests/cluster/restart-apiserver");
+        let said = std::process::Command::new(script).arg(self.cluster().name()).output();
+        let said = said.expect("tests/cluster/restart-apiserver can be run");
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     }
 
     /// A number that nobody else gets.

@@ -44,7 +44,11 @@ impl Story {
         let _turn = if self.alone { stage.turn_alone() } else { stage.turn() };
         let home = stage.home(&self.sentence);
         let told = catch_unwind(AssertUnwindSafe(|| stage.run(async || (self.telling)(home.clone()).await)));
-        let told = told.map_err(|panic| format!("{}\n{}", words(&*panic), home.looks_like()));
+        let told = told.map_err(|panic| {
+            let why = format!("{}\n{}", words(&*panic), home.looks_like());
+            std::fs::write(home.folder().join("failed"), &why).ok();
+            why
+        });
         home.clear();
         told.map_err(Failed::from)
     }

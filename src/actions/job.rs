@@ -88,9 +88,8 @@ fn state(job: &Job, pods: &[Pod]) -> JobState {
         return JobState::Failed { message, terminal };
     }
     if job.metadata.deletion_timestamp.is_some() {
-        let active = job.status.as_ref().and_then(|status| status.active).unwrap_or(0);
         // The Job controller makes no more pods for it; those that run are the garbage collector's to end.
-        if active == 0 || pods.iter().all(has_stopped) {
+        if pods.iter().all(has_stopped) {
             return JobState::Failed { message: "the Job was deleted before it had ended".to_owned(), terminal: false };
         }
         return JobState::Active;

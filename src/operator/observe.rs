@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::FutureExt as _;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Namespace, Pod},
@@ -156,7 +155,9 @@ pub fn services_of(migration: &Migration, known: Known<'_>) -> Vec<Watched> {
 /// The Migration's Jobs, with what their pods reported once they have ended. `None` if not all of that could be seen.
 async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> Option<BTreeMap<String, JobView>> {
     // A cache that has not been filled yet shows nothing, and that must not look like Jobs that are gone.
-    ctx.jobs.wait_until_ready().now_or_never()?.ok()?;
+    if !ctx.readiness.has_reached("jobs") {
+        return None;
+    }
     let mine = |job: &Job| job.labels().get(UID_LABEL).map(String::as_str) == Some(uid);
     let jobs = ctx.jobs.state_filter(mine);
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &migration.namespace().unwrap_or_default());

@@ -42,7 +42,7 @@ async fn a_breach_takes_traffic_back_and_says_what_was_seen(home: Home) {
     visitor.was_always_served().await;
     let rollback = status.rollback.as_ref().expect("it was rolled back");
     assert_eq!(rollback.reason, RollbackReason::Breach);
-    assert_eq!(rollback.message, "guard trouble is breached: 0.9 against at most 0.5");
+    assert_eq!(rollback.message, "guard trouble is breached: 0.9 against max 0.5");
     let lanes = [
         rollback.sample_at,
         Some(rollback.seen_at),
@@ -139,7 +139,8 @@ async fn a_guard_that_says_nothing_holds_and_never_passes(home: Home) {
         ("NaN", series("", "NaN")),
         ("MultiSeries", format!("{}\n{}", series(",pod=\"a\"", "0.1"), series(",pod=\"b\"", "0.1"))),
         ("NoData", String::new()),
-        ("Stale", series("", &format!("0.1 {}", old.as_millis()))),
+        // Another series: what is older than a series' newest sample is not taken.
+        ("Stale", series(",pod=\"c\"", &format!("0.1 {}", old.as_millis()))),
     ];
     for (verdict, lines) in lies {
         home.figure_reads("trouble", &lines).await;

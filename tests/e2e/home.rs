@@ -172,6 +172,15 @@ impl Home {
         self.stage().ledger().times(self.name(), what)
     }
 
+    /// Waits until something has been reported as done.
+    pub async fn hears_of(&self, what: &str) {
+        within(Duration::from_secs(60), &format!("{what} is reported"), async || match self.times(what) {
+            0 => Err("not yet"),
+            _ => Ok(()),
+        })
+        .await;
+    }
+
     /// Lets Jobs pass that wait at a gate.
     pub fn opens(&self, gate: &str) {
         self.stage().ledger().open(self.name(), gate);

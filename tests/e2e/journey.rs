@@ -15,7 +15,7 @@ use crate::home::Home;
 /// How long a migration may take to come to where a story waits for it.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The person's name, as the API server knows it: the administrator's.
-const PERSON: &str = "kubernetes-admin";
+const PERSON: &str = "admin";
 
 /// A migration under way.
 pub struct Journey {

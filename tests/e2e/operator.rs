@@ -83,8 +83,10 @@ impl Operator {
 
     async fn get(&self, path: &str) -> Result<String, String> {
         let url = format!("http://{}/{path}", self.address);
-        let answer = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
-        answer.map_err(|error| error.to_string())?.text().await.map_err(|error| error.to_string())
+        let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let well = answer.status().is_success();
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        if well { Ok(text) } else { Err(text) }
     }
 
     /// Has it stop at a boundary, from now on; whatever it is stopped at goes on. `nth` tells this stop from others.

@@ -65,7 +65,7 @@ impl Place {
             Place::AJobRuns => phases([prepare, long(home), cut_over("web")]),
             Place::ConnectionsDrain => {
                 let mut slow = cut_over("web");
-                slow["switch"]["drain"] = json!({ "wait": "10m", "deadline": "10m" });
+                slow["switch"]["drain"] = json!({ "wait": "10m" });
                 phases([prepare, slow])
             }
             Place::AnApprovalIsAwaited | Place::ItIsPaused => phases([prepare, cut_over("web"), approval()]),

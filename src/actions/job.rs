@@ -88,17 +88,29 @@ fn state(job: &Job, pods: &[Pod]) -> JobState {
         return JobState::Failed { message, terminal };
     }
     if job.metadata.deletion_timestamp.is_some() {
-        let active = job.status.as_ref().and_then(|status| status.active).unwrap_or(0);
         // The Job controller makes no more pods for it; those that run are the garbage collector's to end.
-        if active == 0 || pods.iter().all(has_stopped) {
+        if pods.iter().all(has_stopped) {
             return JobState::Failed { message: "the Job was deleted before it had ended".to_owned(), terminal: false };
         }
         return JobState::Active;
     }
     if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
-        return JobState::Tombstone;
+        return suspended(job);
     }
     JobState::Active
+}
+
+/// A Job that was made suspended has no finalizer, for nothing can come of it. One that has was stopped in its work; it
+/// has ended once the Job controller says that no pod of it is left.
+fn suspended(job: &Job) -> JobState {
+    if job.finalizers().iter().all(|finalizer| finalizer != CHILD_FINALIZER) {
+        return JobState::Tombstone;
+    }
+    let left = job.status.as_ref().map_or(0, |status| status.active.unwrap_or(0) + status.terminating.unwrap_or(0));
+    if condition(job, "Suspended").is_none() || left > 0 {
+        return JobState::Active;
+    }
+    JobState::Failed { message: "the Job was stopped before it had ended".to_owned(), terminal: true }
 }
 
 fn has_stopped(pod: &Pod) -> bool {

@@ -174,7 +174,7 @@ impl Performer<'_> {
         let going = self.migration.metadata.deletion_timestamp.is_some();
         for job in list.items.iter().filter(|job| going && job.owner_references().is_empty()) {
             // Made while the Migration was going away, and so without an owner that would take it along.
-            self.delete_job(&job.name_any(), None).await?;
+            self.delete_job(&job.name_any(), None, PropagationPolicy::Background).await?;
         }
         let kept = self.migration.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
         self.write_finalizers(kept, "take the finalizer off the Migration").await
@@ -285,21 +285,38 @@ impl Performer<'_> {
         free(&jobs, name).await
     }
 
+    /// Stops a Job by suspending it: the Job controller ends its pods, and the name stays taken, so that a late create of
+    /// a frozen leader finds it. A Job that is being deleted isn't looked after by its controller any more, and our own
+    /// finalizer keeps the garbage collector from its pods; in the foreground they go first.
     async fn stop_job(&self, name: &str, uid: String) -> Result<(), EffectError> {
-        self.delete_job(name, Some(uid).filter(|uid| !uid.is_empty())).await
+        let jobs: Api<Job> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
+        let operations = json!([
+            { "op": "test", "path": "/metadata/uid", "value": uid },
+            { "op": "add", "path": "/spec/suspend", "value": true },
+        ]);
+        let operations = serde_json::from_value(operations).expect("the operations are well-formed");
+        match jobs.patch(name, &Self::params(), &Patch::Json::<()>(operations)).await {
+            Ok(job) if job.metadata.deletion_timestamp.is_some() => {
+                self.delete_job(name, Some(uid), PropagationPolicy::Foreground).await
+            }
+            Ok(_) => Ok(()),
+            // It is gone, or another one is there under its name.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 422 => Ok(()),
+            Err(source) => Err(EffectError::Api { what: "stop a Job", source: Box::new(source) }),
+        }
     }
 
-    async fn delete_job(&self, name: &str, uid: Option<String>) -> Result<(), EffectError> {
+    async fn delete_job(&self, name: &str, uid: Option<String>, policy: PropagationPolicy) -> Result<(), EffectError> {
         let jobs: Api<Job> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
         let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Background),
+            propagation_policy: Some(policy),
             preconditions: uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None }),
             ..DeleteParams::default()
         };
         match jobs.delete(name, &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(source) => Err(EffectError::Api { what: "stop a Job", source: Box::new(source) }),
+            Err(source) => Err(EffectError::Api { what: "delete a Job", source: Box::new(source) }),
         }
     }
 }

@@ -34,22 +34,21 @@ pub fn all() -> Vec<String> {
 #[allow(clippy::unused_async, reason = "it waits where the feature is on")]
 pub async fn point(_what: &str, _moment: Moment) {}
 
-/// Stops here if the file `hold` in `$ALONGSIDE_FAULT_DIR` names this boundary: says so by a file `reached`, and goes on
-/// once `hold` is gone, or after a minute.
+/// Stops here if the first word of the file `hold` in `$ALONGSIDE_FAULT_DIR` names this boundary: writes the file's text
+/// into `reached`, and goes on once `hold` holds another text or is gone, or after a minute. Whatever follows the first
+/// word tells one stop at a boundary from the next.
 #[cfg(feature = "fault-points")]
 pub async fn point(what: &str, moment: Moment) {
     use std::{path::PathBuf, time::Duration};
     let Some(dir) = std::env::var_os("ALONGSIDE_FAULT_DIR").map(PathBuf::from) else { return };
-    let hold = dir.join("hold");
-    let asked = || std::fs::read_to_string(&hold).is_ok_and(|text| text.trim() == name(what, moment));
-    if !asked() {
-        return;
-    }
-    if let Err(error) = std::fs::write(dir.join("reached"), name(what, moment)) {
+    let asked = || std::fs::read_to_string(dir.join("hold")).ok();
+    let boundary = name(what, moment);
+    let Some(hold) = asked().filter(|text| text.split_whitespace().next() == Some(&boundary)) else { return };
+    if let Err(error) = std::fs::write(dir.join("reached"), &hold) {
         tracing::error!(%error, "the fault point can't say that it was reached");
     }
     for _ in 0..1200 {
-        if !asked() {
+        if asked().as_ref() != Some(&hold) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -18,7 +18,7 @@ mod watches;
 use std::{sync::Arc, time::Duration};
 
 pub use config::{Config, LogFormat};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, Client, ResourceExt,
@@ -84,12 +84,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let (election, leadership) =
         Election::new(connect()?, &config.lease_namespace, &config.lease_name, &config.identity);
     let (wake, woken) = mpsc::unbounded_channel();
-    let (jobs, job_watch) = watch_jobs(&client, &config, wake.clone());
+    let (jobs, job_watch) = watch_jobs(&client, &config, wake.clone(), readiness.clone());
     let (store, writer) = reflector::store();
     let changes = watcher(scoped::<Migration>(&client, &config), watcher::Config::default())
         .default_backoff()
         .modify(|migration| migration.managed_fields_mut().clear())
         .reflect(writer)
+        .inspect_ok(tells_when_filled("migrations", readiness.clone()))
         .applied_objects();
     let controller = Controller::for_stream(changes, store.clone())
         .with_config(ControllerConfig::default().concurrency(config.workers))
@@ -99,7 +100,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let ctx: Shared = Arc::new(Context {
         lane_1: connect()?,
         migrations: store.clone(),
-        jobs: jobs.clone(),
+        jobs,
+        readiness: readiness.clone(),
         board,
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),
@@ -116,7 +118,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         config,
     });
     let lane_1 = tokio::spawn(lane1::run(events, ctx.clone(), stop.clone()));
-    let ready = tokio::spawn(become_ready(store, jobs, readiness));
     let leads = tokio::spawn(show_standing(leadership.changes(), metrics));
     let reconciling =
         controller.run(reconcile::reconcile, reconcile::on_error, ctx).for_each(|_| std::future::ready(()));
@@ -128,7 +129,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     election_stop.cancel();
     let _ = election.await;
     job_watch.abort();
-    ready.abort();
     leads.abort();
     stop.cancel();
     match http.await {
@@ -163,6 +163,7 @@ fn watch_jobs(
     client: &Client,
     config: &Config,
     wake: mpsc::UnboundedSender<ObjectRef<Migration>>,
+    readiness: Readiness,
 ) -> (Store<Job>, tokio::task::JoinHandle<()>) {
     let api = scoped::<Job>(client, config);
     let (store, writer) = reflector::store();
@@ -175,7 +176,8 @@ fn watch_jobs(
             }
         });
     let task = tokio::spawn(async move {
-        let mut changes = std::pin::pin!(stream.reflect(writer).touched_objects());
+        let filled = tells_when_filled("jobs", readiness);
+        let mut changes = std::pin::pin!(stream.reflect(writer).inspect_ok(filled).touched_objects());
         while let Some(change) = changes.next().await {
             let Ok(job) = change else { continue };
             let (Some(name), Some(namespace)) = (job.labels().get(NAME_LABEL), job.namespace()) else { continue };
@@ -185,12 +187,12 @@ fn watch_jobs(
     (store, task)
 }
 
-async fn become_ready(migrations: Store<Migration>, jobs: Store<Job>, readiness: Readiness) {
-    if migrations.wait_until_ready().await.is_ok() {
-        readiness.reached("migrations");
-    }
-    if jobs.wait_until_ready().await.is_ok() {
-        readiness.reached("jobs");
+/// Says when a cache has been filled for the first time. `Store::wait_until_ready` would not do: of those who wait for
+/// one store, which the controller does too, only the last is woken.
+fn tells_when_filled<K>(name: &'static str, readiness: Readiness) -> impl FnMut(&watcher::Event<K>) {
+    move |event| match event {
+        watcher::Event::InitDone => readiness.reached(name),
+        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_) | watcher::Event::Delete(_) => {}
     }
 }
 

@@ -75,7 +75,9 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             let services: BTreeMap<String, Sight<ServiceView>> =
                 futures::future::join_all(looks).await.into_iter().collect();
             world.services = services;
-            (world.jobs, world.jobs_seen) = jobs(migration, &world.uid, ctx).await;
+            let jobs = jobs(migration, &world.uid, ctx).await;
+            world.jobs_seen = jobs.is_some();
+            world.jobs = jobs.unwrap_or_default();
             if status.plan.is_none() || boundary(&status) {
                 world.preflight = preflight(migration, known, ctx).await;
             }
@@ -118,7 +120,6 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
         baselines: board.baselines,
         observation: board.observation,
         drains: ctx.drains.look(&uid),
-        jobs_seen: true,
         uid,
         ..World::default()
     }
@@ -152,11 +153,12 @@ pub fn services_of(migration: &Migration, known: Known<'_>) -> Vec<Watched> {
     services
 }
 
-/// The Migration's Jobs, with what their pods reported once they have ended; and whether all could be looked at.
+/// The Migration's Jobs, with what their pods reported once they have ended. `None` if not all of
+/// that could be seen.
 ///
 /// A Job that status waits for and the cache doesn't hold is asked for live: a new leader's cache may be behind what its
 /// predecessor saw, and a Job taken for vanished would be run again.
-async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> (BTreeMap<String, JobView>, bool) {
+async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> Option<BTreeMap<String, JobView>> {
     let namespace = migration.namespace().unwrap_or_default();
     let mine = |job: &Job| {
         job.labels().get(UID_LABEL).map(String::as_str) == Some(uid) && job.namespace().as_deref() == Some(&namespace)
@@ -165,7 +167,6 @@ async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> (BTreeMap<Stri
         ctx.jobs.state_filter(mine).into_iter().map(|job| (job.name_any(), job)).collect();
     let awaited = awaited_jobs(migration);
     let live: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
-    let mut all_seen = true;
     for name in &awaited {
         if jobs.contains_key(name) {
             continue;
@@ -175,7 +176,7 @@ async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> (BTreeMap<Stri
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(job = name, %error, "a Job could not be read");
-                all_seen = false;
+                return None;
             }
         }
     }
@@ -185,14 +186,14 @@ async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> (BTreeMap<Stri
         let ended = job::has_ended(&job) || job.metadata.deletion_timestamp.is_some();
         let reported = if ended && awaited.contains(&name) {
             let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
-            pods.list(&of_job).await.map(|list| list.items).unwrap_or_default()
+            pods.list(&of_job).await.ok()?.items
         } else {
             Vec::new()
         };
         let view = job::view(&job, uid, &reported);
         views.insert(name, view);
     }
-    (views, all_seen)
+    Some(views)
 }
 
 /// Names of the Jobs whose outcome status still waits for.

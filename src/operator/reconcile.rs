@@ -92,7 +92,12 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
     };
     match moved.and(done) {
         // What a decision was made on has changed: look again at once, nothing is wrong.
-        Err(EffectError::Switch(PatchError::Refused { .. } | PatchError::Gone { .. })) => {
+        Err(EffectError::Switch(refused @ (PatchError::Refused { .. } | PatchError::Gone { .. }))) => {
+            tracing::info!(
+                migration = migration.name_any(),
+                namespace = migration.namespace(),
+                "{refused}; nothing was written"
+            );
             Ok(Action::requeue(Duration::from_millis(20)))
         }
         Err(error) => Err(error.into()),

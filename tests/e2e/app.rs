@@ -1,0 +1,224 @@
+//! An app with two sides: a Service and, for each side, a pod that answers with its version.
+
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+    runtime::wait::{await_condition, conditions::is_pod_running},
+};
+use serde_json::json;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use crate::{home::Home, support::wait::within};
+
+/// How long a pod may take to run, or traffic to move.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a pod runs: a server that answers with its version, and a hook that says that no connection is left.
+const SERVE: &str = "mkdir -p /tmp/www/cgi-bin; echo $VERSION > /tmp/www/index.html; echo \"$HOOK\" > /tmp/www/cgi-bin/drain; \
+                     chmod +x /tmp/www/cgi-bin/drain; exec httpd -f -p 8080 -h /tmp/www";
+const HOOK: &str = "#!/bin/sh\necho 'Content-Type: application/json'; echo; echo '{\"connections\": 0}'";
+/// Time between two visits.
+const VISIT: Duration = Duration::from_millis(100);
+
+/// An app.
+pub struct App {
+    name: String,
+    home: Home,
+    services: Api<Service>,
+    pods: Api<Pod>,
+}
+
+impl App {
+    /// Brings it up, with traffic on v1.
+    pub async fn comes_up(home: &Home, name: &str) -> Self {
+        let app = Self { name: name.to_owned(), home: home.clone(), services: home.all(), pods: home.all() };
+        app.makes_its_service().await;
+        app.starts("v1").await;
+        app.starts("v2").await;
+        app.runs("v1").await;
+        app.runs("v2").await;
+        app.serves("v1").await;
+        app
+    }
+
+    /// Makes the Service, on v1.
+    pub async fn makes_its_service(&self) {
+        self.makes_a_service(&self.name).await;
+    }
+
+    /// Another Service of the same pods, on v1.
+    pub async fn second_service(&self, name: &str) -> Self {
+        self.makes_a_service(name).await;
+        let second =
+            Self { name: name.to_owned(), home: self.home.clone(), services: self.home.all(), pods: self.home.all() };
+        second.serves("v1").await;
+        second
+    }
+
+    async fn makes_a_service(&self, name: &str) {
+        let spec = json!({
+            "selector": { "app": self.name, "version": "v1" },
+            "ports": [{ "port": 80, "targetPort": 8080 }],
+        });
+        self.home.create::<Service>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+    }
+
+    /// Starts the pod of a side.
+    pub async fn starts(&self, version: &str) {
+        let container = json!({
+            "name": "server",
+            "image": "localhost/toolbox:1",
+            "imagePullPolicy": "Never",
+            "command": ["sh", "-c", SERVE],
+            "env": [{ "name": "VERSION", "value": version }, { "name": "HOOK", "value": HOOK }],
+        });
+        let labels = json!({ "app": self.name, "version": version });
+        let pod = json!({
+            "metadata": { "name": self.pod(version), "labels": labels },
+            "spec": {
+                "containers": [container],
+                "automountServiceAccountToken": false,
+                "enableServiceLinks": false,
+                "terminationGracePeriodSeconds": 0,
+            },
+        });
+        self.home.create::<Pod>(pod).await;
+    }
+
+    /// Waits until the pod of a side runs.
+    pub async fn runs(&self, version: &str) {
+        let name = self.pod(version);
+        let running = await_condition(self.pods.clone(), &name, is_pod_running());
+        tokio::time::timeout(PATIENCE, running).await.expect("the pod runs in time").expect("pods can be watched");
+    }
+
+    /// Changes something of no account on the pod of a side.
+    pub async fn is_annotated(&self, version: &str, value: &str) {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { "example.com/of-no-account": value } } }));
+        self.pods.patch(&self.pod(version), &PatchParams::default(), &patch).await.expect("the pod can be changed");
+    }
+
+    /// Takes the pod of a side away, as if it had been scaled to nothing.
+    pub async fn stops(&self, version: &str) {
+        let now = DeleteParams::default().grace_period(0);
+        self.pods.delete(&self.pod(version), &now).await.expect("the pod can be deleted");
+    }
+
+    fn pod(&self, version: &str) -> String {
+        format!("{}-{version}", self.name)
+    }
+
+    /// Waits until new connections are answered by this version.
+    pub async fn serves(&self, version: &str) {
+        let address = self.address().await;
+        within(PATIENCE, &format!("{} is served by {version}", self.name), async || match ask(&address).await? {
+            seen if seen == version => Ok(()),
+            seen => Err(format!("it is served by {seen}")),
+        })
+        .await;
+    }
+
+    /// Where clients find it.
+    pub async fn address(&self) -> String {
+        let ip = self.service().await.spec.and_then(|spec| spec.cluster_ip).expect("the Service has an address");
+        format!("http://{ip}/")
+    }
+
+    /// The Service as it is.
+    pub async fn service(&self) -> Service {
+        self.services.get(&self.name).await.expect("the Service is there")
+    }
+
+    /// The version that the selector names.
+    pub async fn points_at(&self) -> String {
+        let selector = self.service().await.spec.and_then(|spec| spec.selector).unwrap_or_default();
+        selector.get("version").cloned().unwrap_or_default()
+    }
+
+    /// The annotation by which a migration has marked the Service; empty if none has.
+    pub async fn mark(&self) -> String {
+        self.service().await.annotations().get(alongside::api::EPOCH_ANNOTATION).cloned().unwrap_or_default()
+    }
+
+    /// Someone else changes the Service.
+    pub async fn is_edited(&self, patch: serde_json::Value) {
+        let params = PatchParams { field_manager: Some("someone-else".to_owned()), ..PatchParams::default() };
+        self.services.patch(&self.name, &params, &Patch::Merge(patch)).await.expect("the Service can be edited");
+    }
+
+    /// Someone else moves the traffic.
+    pub async fn is_moved_by_hand_to(&self, version: &str) {
+        self.is_edited(json!({ "spec": { "selector": { "version": version } } })).await;
+    }
+
+    /// Someone else deletes the Service.
+    pub async fn loses_its_service(&self) {
+        self.services.delete(&self.name, &DeleteParams::default()).await.expect("the Service can be deleted");
+    }
+
+    /// Sends it a visitor, who comes by a new connection each time.
+    pub async fn is_visited(&self) -> Visitor {
+        let address = self.address().await;
+        let (go, mut gone) = oneshot::channel();
+        let visits = tokio::spawn(async move {
+            let mut visits = Visits::default();
+            while gone.try_recv().is_err() {
+                match ask(&address).await {
+                    Ok(version) => *visits.answers.entry(version).or_default() += 1,
+                    Err(error) => visits.failures.push(error),
+                }
+                tokio::time::sleep(VISIT).await;
+            }
+            visits
+        });
+        Visitor { go, visits }
+    }
+}
+
+/// Someone who visits an app again and again.
+pub struct Visitor {
+    go: oneshot::Sender<()>,
+    visits: JoinHandle<Visits>,
+}
+
+/// How a visitor was received.
+#[derive(Debug, Default)]
+pub struct Visits {
+    /// Answers, by version.
+    pub answers: BTreeMap<String, u32>,
+    /// Requests that failed.
+    pub failures: Vec<String>,
+}
+
+impl Visitor {
+    /// Ends the visits and tells.
+    pub async fn tells(self) -> Visits {
+        self.go.send(()).expect("the visitor is there until it is told to go");
+        self.visits.await.expect("the visitor does not panic")
+    }
+
+    /// Ends the visits; none was turned away, whichever side answered.
+    pub async fn was_always_served(self) {
+        let visits = self.tells().await;
+        assert!(visits.failures.is_empty(), "{visits:?}");
+        assert!(!visits.answers.is_empty(), "nobody was asked");
+    }
+}
+
+/// Asks once, by a connection of its own.
+async fn ask(address: &str) -> Result<String, String> {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(5));
+        client.build().expect("a client without TLS options has nothing that could fail")
+    });
+    let answer = CLIENT.get(address).send().await.and_then(reqwest::Response::error_for_status);
+    let answer = answer.map_err(told_whole)?.text().await.map_err(told_whole)?;
+    Ok(answer.trim().to_owned())
+}
+
+fn told_whole(error: reqwest::Error) -> String {
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -4,12 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alongside::{
-    engine::{
-        effect::{DrainOrder, DrainWay, Effect, JobOrder, JobRole, ServicePatch},
-        mark::Mark,
-        world::{DrainView, JobState, JobView, ServiceView, Side, Sight, World},
-    },
+use alongside::engine::{
+    effect::{DrainOrder, DrainWay, Effect, JobOrder, JobRole, ServicePatch},
+    mark::Mark,
+    world::{DrainView, JobState, JobView, ServiceView, Side, Sight, World},
 };
 
 pub type Labels = BTreeMap<String, String>;

@@ -2,6 +2,11 @@
 
 mod back;
 mod cluster;
+mod deletion;
 mod fixture;
 mod forward;
+mod guards;
+mod jobs;
+mod plans;
 mod scene;
+mod verbs;

@@ -40,7 +40,7 @@ impl Draft<'_> {
     }
 
     /// Whether the plan has a switch for this Service.
-    fn is_planned(&self, entry: usize) -> bool {
+    pub fn is_planned(&self, entry: usize) -> bool {
         let traffic = &self.status.traffic[entry];
         self.plan
             .phase(&traffic.phase)

@@ -147,9 +147,8 @@ impl State {
                 broken.note(P::SomeoneElsesWayBackIsNeverFought, forward && ledger.taken_back_by_others);
                 let announced = ledger.announced.contains(&hash_of(&patch.mark.epoch));
                 broken.note(P::NoEffectWithoutRecordedIntent, patch.mark.role != Role::Back && !announced);
-                if patch.mark.role == Role::Back {
-                    ledger.went_back = true;
-                }
+                ledger.went_back |= patch.mark.role == Role::Back;
+                ledger.moved |= forward;
             }
             Effect::CreateJob(job) => {
                 let announced = ledger.announced.contains(&hash_of(&job.name));
@@ -173,6 +172,7 @@ impl State {
         let mut ledger = (*self.ledger).clone();
         if status.attempt > was.attempt {
             ledger.went_back = false;
+            ledger.moved = false;
             ledger.taken_back_by_others = false;
         }
         ledger.announced.extend(announced(&status));
@@ -186,7 +186,7 @@ impl State {
         }
         if arrived(Life::RolledBack) {
             let keeps = status.rollback.as_ref().is_some_and(|rollback| rollback.keeps_traffic);
-            self.broken.note(P::RolledBackMeansBack, !keeps && look.on_new_side);
+            self.broken.note(P::RolledBackMeansBack, !keeps && ledger.moved && look.on_new_side);
             let undone = sim.works().all(|(phase, undo)| {
                 let count = |role| ledger.successes_of(status.attempt, phase, role);
                 !undo || count(JobRole::Do) == 0 || count(JobRole::Undo) == 1

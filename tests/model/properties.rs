@@ -16,9 +16,17 @@ macro_rules! promised {
     };
 }
 
-/// All promises.
+macro_rules! reached {
+    ($($reached:ident),* $(,)?) => {
+        vec![$(Property::<Sim>::sometimes(Reached::$reached.name(), |_, state| {
+            Reached::$reached.is_reached(state)
+        })),*]
+    };
+}
+
+/// All promises, and all that a model may be asked to reach.
 pub fn all() -> Vec<Property<Sim>> {
-    promised![
+    let mut all = promised![
         TrafficIsNeverMovedToASideThatDoesNotServe,
         NoPhaseIsDoneTwice,
         NoTwoJobsDoTheSameWorkAtATime,
@@ -37,7 +45,21 @@ pub fn all() -> Vec<Property<Sim>> {
         EpochsNeverGoBack,
         ThereIsAlwaysAWayOnOrAReason,
         EveryRunCanComeToItsEnd,
-    ]
+    ];
+    all.extend(reached![
+        Succeeded,
+        SucceededInTheSecondAttempt,
+        RolledBack,
+        RolledBackByEvidence,
+        RolledBackBySomeoneElse,
+        LetGo,
+        StayedBecauseTheOldSideWasGone,
+        PassedThePointOfNoReturn,
+        TookBackWhileCrossing,
+        SawAThirdValue,
+        MadeATombstone,
+    ]);
+    all
 }
 
 impl Sim {
@@ -88,26 +110,26 @@ pub enum Reached {
     StayedBecauseTheOldSideWasGone,
     PassedThePointOfNoReturn,
     TookBackWhileCrossing,
-    SawAStatusBehind,
     SawAThirdValue,
     MadeATombstone,
 }
 
 impl Reached {
-    pub const ALL: [Reached; 12] = [
-        Reached::Succeeded,
-        Reached::SucceededInTheSecondAttempt,
-        Reached::RolledBack,
-        Reached::RolledBackByEvidence,
-        Reached::RolledBackBySomeoneElse,
-        Reached::LetGo,
-        Reached::StayedBecauseTheOldSideWasGone,
-        Reached::PassedThePointOfNoReturn,
-        Reached::TookBackWhileCrossing,
-        Reached::SawAStatusBehind,
-        Reached::SawAThirdValue,
-        Reached::MadeATombstone,
-    ];
+    pub fn name(self) -> &'static str {
+        match self {
+            Reached::Succeeded => "succeeded",
+            Reached::SucceededInTheSecondAttempt => "succeeded_in_the_second_attempt",
+            Reached::RolledBack => "rolled_back",
+            Reached::RolledBackByEvidence => "rolled_back_by_evidence",
+            Reached::RolledBackBySomeoneElse => "rolled_back_by_someone_else",
+            Reached::LetGo => "let_go",
+            Reached::StayedBecauseTheOldSideWasGone => "stayed_because_the_old_side_was_gone",
+            Reached::PassedThePointOfNoReturn => "passed_the_point_of_no_return",
+            Reached::TookBackWhileCrossing => "took_back_while_crossing",
+            Reached::SawAThirdValue => "saw_a_third_value",
+            Reached::MadeATombstone => "made_a_tombstone",
+        }
+    }
 
     /// Whether a state is such a one.
     pub fn is_reached(self, state: &State) -> bool {
@@ -135,7 +157,6 @@ impl Reached {
                     && back
                     && server.services.values().all(|s| s.mark.as_ref().is_some_and(|mark| mark.role == Role::Back))
             }
-            Reached::SawAStatusBehind => held("StatusBehind"),
             Reached::SawAThirdValue => held("ForeignSelector"),
             Reached::MadeATombstone => {
                 server.jobs.values().any(|job| job.state == alongside::engine::world::JobState::Tombstone)

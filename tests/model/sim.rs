@@ -9,14 +9,14 @@ use std::{
 };
 
 use alongside::{
-    api::{MigrationStatus, OnBreach, State as Life, Time},
+    api::{MigrationStatus, OnBreach, State as Life, Time, TrafficStep},
     engine::{
         Decision, Plan, Plans, decide,
-        effect::{Effect, JobRole},
+        effect::Effect,
         guard::{GuardView, Silence, Verdict},
         mark::Role,
         plan,
-        world::{JobState, Lifecycle, Preflight, Side, Sight, Verbs, World},
+        world::{JobState, Lifecycle, Preflight, Side, Verbs, World},
     },
 };
 use stateright::{Model, Property};
@@ -153,7 +153,10 @@ impl Sim {
 
     /// Begins where the first phase is about to: the plan is frozen and the Services are claimed.
     pub fn from_claimed(self) -> Self {
-        self.from(|status| status.traffic.iter().all(|t| t.step != alongside::api::TrafficStep::Unclaimed))
+        self.from(|status| {
+            let claimed = |traffic: &alongside::api::TrafficStatus| traffic.step == TrafficStep::Claimed;
+            !status.traffic.is_empty() && status.traffic.iter().all(claimed)
+        })
     }
 
     /// Begins where a run without faults first fulfils a condition, at rest.
@@ -338,9 +341,6 @@ impl Sim {
         let pending = next.operators[operator].pending.as_mut()?;
         let put = pending.put.take()?;
         if put.version == state.server.object.version() {
-            if !pending.at_once.is_empty() || state.operators[operator].pending.as_ref()?.at_once.is_empty() {
-                // Lane 1 may have been faster or slower: both orders are explored.
-            }
             if answer_lost {
                 pending.after.clear();
             }

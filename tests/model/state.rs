@@ -155,6 +155,8 @@ pub struct Operator {
 pub struct Ledger {
     /// Two bits for each Job that can succeed: how often it did.
     pub successes: u32,
+    /// The flip has landed in this attempt.
+    pub moved: bool,
     /// A way back has landed by our own hand in this attempt, and nobody has touched that Service since.
     pub went_back: bool,
     /// Somebody has moved traffic back in this attempt.

@@ -39,7 +39,7 @@ impl Draft<'_> {
         let lost = format!("Job {} was deleted before it had ended", job.name);
         job.settled = match seen {
             Seen::Unseen | Seen::NotYet | Seen::Missing | Seen::Active => false,
-            Seen::Lost | Seen::Tombstone | Seen::Succeeded(_) | Seen::Failed { .. } => true,
+            Seen::Lost | Seen::Tombstone | Seen::NotOurs(_) | Seen::Succeeded(_) | Seen::Failed { .. } => true,
         };
         let suspended = format!("Job {} is suspended", job.name);
         phase.job = Some(job);
@@ -58,6 +58,7 @@ impl Draft<'_> {
             }
             Seen::Lost => return self.job_failed(index, lost, false),
             Seen::Tombstone => return self.job_failed(index, suspended, true),
+            Seen::NotOurs(message) => return self.job_failed(index, message, true),
             Seen::Failed { message, terminal } => return self.job_failed(index, message, terminal),
         }
         if let Some(late) = self.too_late(index) {

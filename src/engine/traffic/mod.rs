@@ -177,8 +177,12 @@ impl Draft<'_> {
         false
     }
 
-    /// Who else has their hands on a Service of ours on the way forward: it must point where we left it.
+    /// Who else has their hands on a Service of ours on the way forward: it must point where we left it. Past the point
+    /// of no return it isn't ours any more.
     pub fn strangers(&self) -> Option<Hold> {
+        if self.is_past_no_return() {
+            return None;
+        }
         self.entries().find_map(|entry| {
             let traffic = &self.status.traffic[entry];
             let side = if traffic.step == TrafficStep::Claimed {

@@ -109,9 +109,15 @@ impl State {
     /// Lets an effect land, and notes what it breaks.
     pub fn land(&mut self, sim: &Sim, order: &Order) -> Landed {
         let before = self.server.clone();
-        let mut cluster = self.server.cluster();
-        let landed = sim.mutant.apply(&mut cluster, &order.effect);
-        self.server.set_cluster(cluster);
+        let key = hash_of(&(&before, &order.effect));
+        let (server, landed) = sim.landings.get(key, || {
+            let mut server = before.clone();
+            let mut cluster = server.cluster();
+            let landed = sim.mutant.apply(&mut cluster, &order.effect);
+            server.set_cluster(cluster);
+            (server, landed)
+        });
+        self.server = server;
         if landed == Landed::Changed {
             self.look_at_landing(sim, &before, order);
         }

@@ -64,6 +64,27 @@ impl Seen {
     }
 }
 
+/// What has been worked out before.
+#[derive(Debug)]
+pub struct Memo<T>(RwLock<HashMap<u64, T>>);
+
+impl<T> Default for Memo<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<T: Clone> Memo<T> {
+    pub fn get(&self, key: u64, work_out: impl FnOnce() -> T) -> T {
+        if let Some(known) = self.0.read().expect("no thread has panicked").get(&key) {
+            return known.clone();
+        }
+        let found = work_out();
+        self.0.write().expect("no thread has panicked").insert(key, found.clone());
+        found
+    }
+}
+
 /// One model: a plan, what may happen to it, and possibly a rule switched off.
 pub struct Sim {
     pub name: &'static str,
@@ -74,7 +95,8 @@ pub struct Sim {
     pub start: State,
     pub mutant: Mutant,
     pub seen: Seen,
-    memo: RwLock<HashMap<u64, Arc<Outcome>>>,
+    decided: Memo<Arc<Outcome>>,
+    pub landings: Memo<(Server, Landed)>,
     pub healed: RwLock<HashSet<u64>>,
 }
 
@@ -140,7 +162,8 @@ impl Sim {
             start,
             mutant: Mutant::None,
             seen: Seen::default(),
-            memo: RwLock::default(),
+            decided: Memo::default(),
+            landings: Memo::default(),
             healed: RwLock::default(),
         }
     }
@@ -154,7 +177,7 @@ impl Sim {
     /// Begins where the first phase is about to: the plan is frozen and the Services are claimed.
     pub fn from_claimed(self) -> Self {
         self.from(|status| {
-            let claimed = |traffic: &alongside::api::TrafficStatus| traffic.step == TrafficStep::Claimed;
+            let claimed = |traffic: &alongside::api::TrafficStatus| traffic.step == TrafficStep::ClaimIntended;
             !status.traffic.is_empty() && status.traffic.iter().all(claimed)
         })
     }
@@ -244,9 +267,16 @@ impl Sim {
         jobs: &Kept<BTreeMap<String, Job>>,
     ) -> Arc<Outcome> {
         let key = hash_of(&(object, services, jobs, &server.rest, server.mood, server.clock));
-        if let Some(known) = self.memo.read().expect("no thread has panicked").get(&key) {
-            return Arc::clone(known);
-        }
+        self.decided.get(key, || Arc::new(self.decide_anew(server, object, services, jobs)))
+    }
+
+    fn decide_anew(
+        &self,
+        server: &Server,
+        object: &Object,
+        services: &Kept<BTreeMap<String, Service>>,
+        jobs: &Kept<BTreeMap<String, Job>>,
+    ) -> Outcome {
         let mut world = self.world(server, object, services, jobs);
         let lies = self.mutant.distort(&object.status, &mut world);
         let frozen = (world.plan_stored && object.status.plan.is_some()).then_some(&self.plan);
@@ -256,15 +286,13 @@ impl Sim {
         self.seen.decisions.fetch_add(1, Relaxed);
         let Decision { status, at_once, after, wake, notes: _ } = decision;
         let holds = status.hold.is_some();
-        let outcome = Arc::new(Outcome {
+        Outcome {
             status: Kept::status(status),
             at_once: at_once.into_iter().map(Kept::new).collect(),
             after: after.into_iter().map(Kept::new).collect(),
             wakes: wake.is_some(),
             holds,
-        });
-        self.memo.write().expect("no thread has panicked").insert(key, Arc::clone(&outcome));
-        outcome
+        }
     }
 
     /// What is true now of the Services, for those who look now.

@@ -82,9 +82,7 @@ impl Draft<'_> {
             | Seen::Tombstone
             | Seen::NotOurs(_)
             | Seen::Succeeded(_)
-            | Seen::Failed { .. } => {
-                job.settled = true
-            }
+            | Seen::Failed { .. } => job.settled = true,
         }
         let settled = job.settled;
         self.status.phases[index].preflight_job = Some(job);

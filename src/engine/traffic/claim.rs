@@ -107,7 +107,7 @@ impl Draft<'_> {
         let Sight::Seen(view) = self.sight(entry).clone() else { return false };
         let ServiceView { uid, mark, .. } = view;
         let step = self.status.traffic[entry].step;
-        if step == TrafficStep::ClaimIntended && self.is_ours(mark.as_ref(), Role::Claimed) {
+        if step == TrafficStep::ClaimIntended && self.carries(entry, mark.as_ref(), Role::Claimed) {
             let traffic = &mut self.status.traffic[entry];
             traffic.step = TrafficStep::Claimed;
             traffic.uid = uid;

@@ -140,6 +140,13 @@ impl Draft<'_> {
         mark.is_some_and(|m| m.uid == self.world.uid && m.attempt == self.status.attempt && m.role == role)
     }
 
+    /// Whether a Service carries the very mark that was announced last. An older one of the same role doesn't count: 1. a
+    /// mark is given up; 2. a way back is announced that expects it so; 3. the migration lets go. Unless the mark is
+    /// given up anew, the way back still lands.
+    fn carries(&self, entry: usize, mark: Option<&Mark>, role: Role) -> bool {
+        mark == Some(&self.mark(self.status.traffic[entry].epoch, role))
+    }
+
     /// Why the Service's mark forbids us to write: it is another migration's, or status is older than the Service.
     ///
     /// Every write but lane 1's is announced with its epoch, so a mark of ours with a higher one proves that status has

@@ -352,3 +352,24 @@ fn a_phase_that_has_begun_keeps_its_job_when_later_phases_change() {
     let name = |plan| job_name("m", "uid", plan, "expand", JobRole::Preflight, 1, 1);
     assert_ne!(name("one"), name("two"));
 }
+
+#[test]
+fn a_pause_holds_the_next_try() {
+    let mut scene = working();
+    scene.job_fails("expand", "connection refused").settle().pause().settle().pass_time(600).settle();
+    assert_eq!(scene.hold(), Some("Paused"), "{}", scene.why());
+    assert_eq!(scene.status.phases[0].tries, 1);
+    scene.world.verbs.pause = None;
+    scene.run_until(|scene| scene.works("expand", JobRole::Do));
+}
+
+#[test]
+fn a_silent_guard_holds_a_job_that_was_announced_and_not_made() {
+    let mut scene = given(migration().job("expand"));
+    scene.run_until(|scene| scene.decide().status.phases.first().is_some_and(|p| p.state == PhaseState::Intended));
+    scene.status = scene.decide().status;
+    scene.silence(alongside::engine::guard::Silence::NoData).settle();
+    assert_eq!(scene.hold(), Some("GuardSilent"), "{}", scene.why());
+    assert_eq!(scene.cluster.jobs.len(), 0);
+    scene.guards_pass().run_to_state(State::Succeeded);
+}

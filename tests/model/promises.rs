@@ -1,9 +1,10 @@
 //! The promises, one named function each. Those about a moment (a write that lands) are noted when it happens.
 
 use alongside::{
-    api::{MigrationStatus, RollbackReason, State as Life, TrafficStep},
+    api::{MigrationStatus, PhaseState, RollbackReason, State as Life, TrafficStep},
     engine::{
         effect::{Effect, JobRole},
+        has_flipped,
         mark::Role,
         world::{JobState, Side},
     },
@@ -36,6 +37,11 @@ pub enum Promise {
     RolledBackMeansBack,
     SucceededMeansDone,
     EpochsNeverGoBack,
+    NothingMovesForwardOnceTrafficIsBack,
+    NothingBeginsOnceJobsAreStopped,
+    NoJobIsStoppedThatIsWaitedFor,
+    NoForwardStepWithoutPassingGuards,
+    NoForwardStepWhileTheWayBackIsShut,
     ThereIsAlwaysAWayOnOrAReason,
     EveryRunCanComeToItsEnd,
 }
@@ -43,7 +49,7 @@ pub enum Promise {
 use Promise as P;
 
 impl Promise {
-    pub const ALL: [Promise; 18] = [
+    pub const ALL: [Promise; 23] = [
         P::TrafficIsNeverMovedToASideThatDoesNotServe,
         P::NoPhaseIsDoneTwice,
         P::NoTwoJobsDoTheSameWorkAtATime,
@@ -60,6 +66,11 @@ impl Promise {
         P::RolledBackMeansBack,
         P::SucceededMeansDone,
         P::EpochsNeverGoBack,
+        P::NothingMovesForwardOnceTrafficIsBack,
+        P::NothingBeginsOnceJobsAreStopped,
+        P::NoJobIsStoppedThatIsWaitedFor,
+        P::NoForwardStepWithoutPassingGuards,
+        P::NoForwardStepWhileTheWayBackIsShut,
         P::ThereIsAlwaysAWayOnOrAReason,
         P::EveryRunCanComeToItsEnd,
     ];
@@ -83,6 +94,11 @@ impl Promise {
             P::RolledBackMeansBack => "rolled_back_means_back",
             P::SucceededMeansDone => "succeeded_means_done",
             P::EpochsNeverGoBack => "epochs_never_go_back",
+            P::NothingMovesForwardOnceTrafficIsBack => "nothing_moves_forward_once_traffic_is_back",
+            P::NothingBeginsOnceJobsAreStopped => "nothing_begins_once_jobs_are_stopped",
+            P::NoJobIsStoppedThatIsWaitedFor => "no_job_is_stopped_that_is_waited_for",
+            P::NoForwardStepWithoutPassingGuards => "no_forward_step_without_passing_guards",
+            P::NoForwardStepWhileTheWayBackIsShut => "no_forward_step_while_the_way_back_is_shut",
             P::ThereIsAlwaysAWayOnOrAReason => "there_is_always_a_way_on_or_a_reason",
             P::EveryRunCanComeToItsEnd => "every_run_can_come_to_its_end",
         }
@@ -153,6 +169,13 @@ impl State {
                 broken.note(P::SomeoneElsesWayBackIsNeverFought, forward && ledger.taken_back_by_others);
                 let announced = ledger.announced.contains(&hash_of(&patch.mark.epoch));
                 broken.note(P::NoEffectWithoutRecordedIntent, patch.mark.role != Role::Back && !announced);
+                let is_back = status.traffic.iter().any(|traffic| {
+                    traffic.service == patch.service
+                        && (traffic.back_at.is_some()
+                            || (status.rollback.is_some() && traffic.step == TrafficStep::Released))
+                });
+                broken.note(P::NothingMovesForwardOnceTrafficIsBack, forward && is_back);
+                broken.note(P::NoForwardStepWithoutPassingGuards, forward && !order.look.guards_passed);
                 ledger.went_back |= patch.mark.role == Role::Back;
                 ledger.moved |= forward;
             }
@@ -161,12 +184,22 @@ impl State {
                 self.broken.note(P::NoEffectWithoutRecordedIntent, !announced);
                 let undoes = job.role == JobRole::Undo && !job.tombstone;
                 self.broken.note(P::NothingIsUndoneUnderTraffic, undoes && order.look.on_new_side);
+                let works = job.role == JobRole::Do && !job.tombstone;
+                self.broken.note(P::NoForwardStepWithoutPassingGuards, works && !order.look.guards_passed);
+                let stopped = status.rollback.as_ref().is_some_and(|rollback| rollback.jobs_stopped.is_some());
+                self.broken
+                    .note(P::NothingBeginsOnceJobsAreStopped, works && (stopped || job.attempt < status.attempt));
+            }
+            Effect::StopJob { name, .. } => {
+                let jobs = status.phases.iter().flat_map(|phase| [&phase.job, &phase.undo_job]).flatten();
+                let waited_for = jobs.filter(|job| !job.settled).any(|job| job.name == *name);
+                let wanted = status.rollback.is_none() && waited_for && !sim.has_timeouts();
+                self.broken.note(P::NoJobIsStoppedThatIsWaitedFor, wanted);
             }
             Effect::FreezePlan { .. }
             | Effect::AddFinalizer
             | Effect::RemoveFinalizer
             | Effect::SettleJob { .. }
-            | Effect::StopJob { .. }
             | Effect::Drain(_) => {}
         }
         self.ledger = Kept::new(ledger);
@@ -183,6 +216,13 @@ impl State {
         }
         ledger.announced.extend(announced(&status));
         self.broken.note(P::EpochsNeverGoBack, status.epoch < was.epoch);
+        let flipped = was.traffic.iter().any(|traffic| has_flipped(traffic.step));
+        let baked = |status: &MigrationStatus| {
+            status.phases.iter().any(|phase| phase.kind == "bake" && phase.state == PhaseState::Done)
+        };
+        let steps = status.begun > was.begun || (baked(&status) && !baked(was));
+        let shut = flipped && !baked(was) && !look.from_served && status.rollback.is_none();
+        self.broken.note(P::NoForwardStepWhileTheWayBackIsShut, steps && shut);
         let arrived = |life| status.state == life && was.state != life;
         if arrived(Life::Succeeded) {
             let done = sim.works().all(|(phase, _)| ledger.successes_of(status.attempt, phase, JobRole::Do) == 1);
@@ -197,7 +237,7 @@ impl State {
                 let count = |role| ledger.successes_of(status.attempt, phase, role);
                 !undo || count(JobRole::Do) == 0 || count(JobRole::Undo) == 1
             });
-            self.broken.note(P::RolledBackMeansBack, !keeps && !undone && !sim.jobs_can_be_refused());
+            self.broken.note(P::RolledBackMeansBack, !keeps && !undone);
         }
         let blamed = status.rollback.as_ref().is_some_and(|rollback| rollback.reason == RollbackReason::ForeignWayBack);
         self.broken.note(P::OurOwnWayBackIsNotBlamedOnSomeoneElse, blamed && !ledger.touched);

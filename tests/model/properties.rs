@@ -43,6 +43,11 @@ pub fn all() -> Vec<Property<Sim>> {
         RolledBackMeansBack,
         SucceededMeansDone,
         EpochsNeverGoBack,
+        NothingMovesForwardOnceTrafficIsBack,
+        NothingBeginsOnceJobsAreStopped,
+        NoJobIsStoppedThatIsWaitedFor,
+        NoForwardStepWithoutPassingGuards,
+        NoForwardStepWhileTheWayBackIsShut,
         ThereIsAlwaysAWayOnOrAReason,
         EveryRunCanComeToItsEnd,
     ];
@@ -83,6 +88,11 @@ impl Sim {
             | Promise::OurOwnWayBackIsNotBlamedOnSomeoneElse
             | Promise::RolledBackMeansBack
             | Promise::SucceededMeansDone
+            | Promise::NothingMovesForwardOnceTrafficIsBack
+            | Promise::NothingBeginsOnceJobsAreStopped
+            | Promise::NoJobIsStoppedThatIsWaitedFor
+            | Promise::NoForwardStepWithoutPassingGuards
+            | Promise::NoForwardStepWhileTheWayBackIsShut
             | Promise::EpochsNeverGoBack => state.broken.holds(promise),
         }
     }

@@ -211,9 +211,8 @@ impl Sim {
         self.plan.phases().iter().any(|phase| phase.switch.is_some())
     }
 
-    /// Whether undos may be given up, for no Job can be made.
-    pub fn jobs_can_be_refused(&self) -> bool {
-        false
+    pub fn has_timeouts(&self) -> bool {
+        self.plan.phases().iter().any(|phase| phase.timeout.is_some())
     }
 
     pub fn now(server: &Server) -> Time {
@@ -303,6 +302,7 @@ impl Sim {
             to_served: all(|service| service.to_serving),
             on_new_side: server.is_on_new_side(),
             all_on_new_side: server.services.values().all(|service| service.points_at(Side::To)),
+            guards_passed: crate::mutants::passes(server.mood),
         }
     }
 
@@ -316,10 +316,8 @@ impl Sim {
         } else {
             state.server.jobs.clone()
         };
-        let services = match &me.services {
-            Some(old) if self.mutant.looks_at_old_services() => old.clone(),
-            Some(_) | None => state.server.services.clone(),
-        };
+        // What the predecessor saw, for one decision: only a mutant decides by it.
+        let services = me.services.take().filter(|_| operator == 1).unwrap_or_else(|| state.server.services.clone());
         let outcome = self.decide(&state.server, &object, &services, &jobs);
         let look = Self::look(&state.server);
         let ended = matches!(outcome.status.state, Life::Succeeded | Life::RolledBack);
@@ -351,7 +349,7 @@ impl Sim {
         if !old_jobs {
             me.jobs = Some(jobs);
         }
-        if self.mutant.looks_at_old_services() && me.services.is_none() {
+        if self.mutant.looks_at_old_services() && operator == 0 {
             me.services = Some(services);
         }
         if !state.operators[operator].leads {
@@ -422,9 +420,6 @@ impl Sim {
             }
             if budget.old_jobs == 0 && !may_be_deposed {
                 operator.jobs = None;
-            }
-            if !operator.leads && budget.deposed == 0 && !self.mutant.looks_at_old_services() {
-                operator.services = None;
             }
         }
         state.look_at_jobs();
@@ -532,8 +527,7 @@ impl Model for Sim {
                 let mut next = state.clone();
                 next.operators[0].leads = false;
                 next.operators[1].leads = true;
-                // The successor's cache of Services is as old as the frozen one's: only a mutant decides by it.
-                next.operators[1].services.clone_from(&state.operators[0].services);
+                next.operators[1].services = next.operators[0].services.take();
                 next.budget.freeze -= 1;
                 next
             }

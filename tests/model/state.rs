@@ -110,6 +110,7 @@ pub struct Look {
     pub on_new_side: bool,
     /// Every Service of the plan that existed did.
     pub all_on_new_side: bool,
+    pub guards_passed: bool,
 }
 
 /// An effect on its way.
@@ -146,7 +147,7 @@ pub struct Operator {
     pub object: Option<Object>,
     /// The Jobs as its cache showed them when they were last read.
     pub jobs: Option<Kept<BTreeMap<String, Job>>>,
-    /// The Services likewise: only a mutant decides by them.
+    /// The Services as the predecessor saw them last: only a mutant decides by them.
     pub services: Option<Kept<BTreeMap<String, Service>>>,
 }
 

@@ -46,7 +46,11 @@ impl Draft<'_> {
         let running = Hold::JobRuns { phase: name.clone() };
         match seen {
             Seen::Unseen => {}
-            Seen::NotYet => self.make(self.job(index, JobRole::Do, tries), running.clone()),
+            // It has been announced, but what allowed it then may not hold any more.
+            Seen::NotYet => match self.why_not_go_on(index) {
+                Some(hold) => self.hold(hold),
+                None => self.make(self.job(index, JobRole::Do, tries), running.clone()),
+            },
             Seen::Missing => self.make(self.tombstone(index, JobRole::Do, tries), running.clone()),
             Seen::Active => phase.state = PhaseState::Running,
             Seen::Succeeded(message) => {
@@ -93,11 +97,14 @@ impl Draft<'_> {
         }
         let phase = &self.status.phases[index];
         let (name, tries, message) = (phase.name.clone(), phase.tries, phase.message.clone().unwrap_or_default());
-        if self.now >= at {
-            self.start_job(index, tries + 1);
-        } else {
+        if self.now < at {
             self.wake_in(at.since(self.now));
             self.hold(Hold::RetryLater { phase: name, at, message });
+        } else if let Some(hold) = self.why_not_go_on(index) {
+            self.hold(hold);
+            self.wake_in(RESYNC);
+        } else {
+            self.start_job(index, tries + 1);
         }
         None
     }

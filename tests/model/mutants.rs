@@ -190,6 +190,13 @@ impl Mutant {
                 Effect::PatchService(patch) => patch.mark.role != Role::Released || going_back,
                 _ => true,
             }),
+            Mutant::AnyReleaseCounts => decision.after.retain(|effect| match effect {
+                Effect::PatchService(patch) => {
+                    let given_up = patch.expect_mark.as_ref().is_some_and(|mark| mark.role == Role::Released);
+                    patch.mark.role != Role::Released || !given_up
+                }
+                _ => true,
+            }),
             Mutant::AtOnceWhileCrossing => {
                 let back = |effect: &Effect| matches!(effect, Effect::PatchService(p) if p.mark.role == Role::Back);
                 let (back, after): (Vec<_>, Vec<_>) = decision.after.drain(..).partition(back);

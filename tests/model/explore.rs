@@ -1,6 +1,6 @@
 //! Exploring a model: to its end, or to the promise that a mutant breaks.
 
-use std::{fmt::Write as _, sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, Path};
 
@@ -38,29 +38,37 @@ pub const NONE: Budget = Budget {
 };
 
 /// The steps of a path, with what a reader needs to follow them.
-pub fn steps(path: Path<State, Action>) -> String {
-    let mut text = String::new();
-    for (state, action) in path.into_vec() {
-        let status = &state.server.object.status;
-        let services: Vec<String> = state
-            .server
-            .services
-            .iter()
-            .map(|(name, service)| {
-                let mark = service.mark.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-                format!("{name}={} {mark} {}/{}", service.selector["version"], service.from_serving, service.to_serving)
-            })
-            .collect();
-        let traffic: Vec<_> = status.traffic.iter().map(|traffic| traffic.step).collect();
-        let phases: Vec<_> = status.phases.iter().map(|phase| phase.state).collect();
-        let hold = status.hold.as_ref().map_or("", |hold| &hold.reason);
-        let _ = writeln!(
-            text,
-            "  {:?} {hold} {traffic:?} {phases:?} {services:?} {:?}\n    {action:?}",
-            status.state, state.server.mood
-        );
-    }
-    text
+fn steps(path: Path<State, Action>) -> String {
+    path.into_vec().into_iter().map(|(state, action)| step_text(&state, action.as_ref())).collect()
+}
+
+/// A state and the step that is taken from it.
+pub fn step_text(state: &State, action: Option<&Action>) -> String {
+    let status = &state.server.object.status;
+    let services: Vec<String> = state
+        .server
+        .services
+        .iter()
+        .map(|(name, service)| {
+            let mark = service.mark.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+            format!("{name}={} {mark} {}/{}", service.selector["version"], service.from_serving, service.to_serving)
+        })
+        .collect();
+    let jobs: Vec<String> = state
+        .server
+        .jobs
+        .values()
+        .map(|job| format!("{}/{}/{}/{} {:?}", job.phase, job.role.name(), job.attempt, job.tries, job.state))
+        .collect();
+    let traffic: Vec<_> = status.traffic.iter().map(|traffic| traffic.step).collect();
+    let phases: Vec<_> = status.phases.iter().map(|phase| phase.state).collect();
+    let hold = status.hold.as_ref().map_or("", |hold| &hold.reason);
+    let (attempt, mood) = (status.attempt, state.server.mood);
+    let next = action.map_or_else(String::new, |action| format!("{action:?}"));
+    format!(
+        "  {:?} {hold} attempt {attempt} {traffic:?} {phases:?} {services:?} {jobs:?} {mood:?} hour {}\n    {next}\n",
+        status.state, state.server.clock
+    )
 }
 
 /// Explores a model to its end. Fails with the steps that lead to a broken promise, or if it has not reached what it is

@@ -16,3 +16,4 @@ mod properties;
 mod runs;
 mod sim;
 mod state;
+mod walks;

@@ -60,7 +60,8 @@ const HANDS: [Hand; 6] = [
     Hand::DeletesIt,
 ];
 
-fn jobs_at_work(state: &State) -> Vec<String> {
+/// Names of the Jobs that work.
+pub fn jobs_at_work(state: &State) -> Vec<String> {
     let active = state.server.jobs.iter().filter(|(_, job)| job.state == JobState::Active);
     active.map(|(name, _)| name.clone()).collect()
 }

@@ -16,7 +16,7 @@ use alongside::{
         guard::{GuardView, Silence, Verdict},
         mark::Role,
         plan,
-        world::{JobState, Lifecycle, Preflight, Side, Verbs, World},
+        world::{Lifecycle, Preflight, Side, Verbs, World},
     },
 };
 use stateright::{Model, Property};
@@ -219,7 +219,7 @@ impl Sim {
         Time(BEGINNING.0 + i64::from(server.clock) * HOUR)
     }
 
-    fn world(
+    pub fn world(
         &self,
         server: &Server,
         object: &Object,
@@ -425,14 +425,13 @@ impl Sim {
         state.look_at_jobs();
     }
 
-    /// A run without faults: the leader does what it wants at once; Jobs succeed and time passes when it wants nothing.
-    pub fn smoothly(&self, state: &State) -> Option<State> {
+    /// The leader decides, writes and performs, and nothing comes between.
+    pub fn turn(&self, state: &State) -> Option<State> {
         let leader = state.operators.iter().position(|operator| operator.leads)?;
         let mut next = state.clone();
         next.budget = Budget::default();
-        let Some(mut next) = self.begin(&next, leader, false, false) else { return Some(next) };
-        let wanted = next.operators[leader].pending.is_some();
-        while let Some(pending) = next.operators[leader].pending.clone() {
+        let mut next = self.begin(&next, leader, false, false)?;
+        while let Some(pending) = &next.operators[leader].pending {
             next = if pending.put.is_some() {
                 self.put(&next, leader, false)?
             } else if !pending.at_once.is_empty() {
@@ -441,22 +440,21 @@ impl Sim {
                 self.effect(&next, leader, false, false)?
             } else {
                 next.operators[leader].pending = None;
-                break;
+                next
             };
         }
-        let moved = next.server != state.server;
-        if !moved || !wanted {
-            let active: Vec<String> = next
-                .server
-                .jobs
-                .iter()
-                .filter(|(_, job)| job.state == JobState::Active)
-                .map(|(name, _)| name.clone())
-                .collect();
-            if active.is_empty() {
+        Some(next)
+    }
+
+    /// A run without faults: the leader does what it wants at once; Jobs succeed and time passes when it wants nothing.
+    pub fn smoothly(&self, state: &State) -> Option<State> {
+        let mut next = self.turn(state)?;
+        if next.server == state.server {
+            let at_work = crate::people::jobs_at_work(&next);
+            if at_work.is_empty() {
                 next.server.clock += 1;
             }
-            for name in active {
+            for name in at_work {
                 crate::people::succeed(self, &mut next, &name);
             }
         }

@@ -236,7 +236,7 @@ impl Draft<'_> {
             if view.from_serving < wanted {
                 let serving = view.from_serving;
                 return WayBack::Shut(format!(
-                    "the old side of Service {service} has {serving} serving pods and needs {wanted}"
+                    "the old side of Service {service} has {serving} of the {wanted} serving pods that it needs"
                 ));
             }
         }

@@ -3,5 +3,10 @@
 //!
 //! The rooms of the house, and what each may use, are in `docs/architecture.md`.
 
+pub mod actions;
 pub mod api;
 pub mod engine;
+pub mod guards;
+pub mod operator;
+pub mod stores;
+pub mod worker;

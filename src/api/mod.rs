@@ -1,5 +1,6 @@
 //! The `Migration` resource: spec, status and the rules that its schema carries. No logic, no network.
 
+pub mod access;
 pub mod action;
 pub mod crd;
 pub mod guard;

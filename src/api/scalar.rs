@@ -5,8 +5,9 @@ use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The pattern of a [`Span`]; the schema carries it so that a typing error gets a message of its own.
-pub const SPAN_PATTERN: &str = r"^([0-9]+(ms|s|m|h|d))+$";
+/// The pattern of a [`Span`]; the schema carries it so that a typing error gets a message of its own. Its digits are
+/// counted so that no span that it lets pass is longer than CEL's `duration` can hold (292 years).
+pub const SPAN_PATTERN: &str = r"^([0-9]{1,9}m?s|[0-9]{1,7}m|[0-9]{1,5}[hd]){1,5}$";
 /// The pattern of a [`Percent`].
 pub const PERCENT_PATTERN: &str = r"^[0-9]+(\.[0-9]+)?%$";
 

@@ -119,7 +119,7 @@ pub struct Phase {
     /// Keeps the old side alive under the guards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeAction>,
-    /// `Required`: waits for a person before the action begins. A phase with this and no action does nothing but wait.
+    /// Whether a person must agree before the action begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
     /// Guards of this phase alone; one of the same name replaces the migration's.
@@ -138,7 +138,7 @@ pub struct Phase {
     pub point_of_no_return: bool,
 }
 
-/// Whether a person must agree first.
+/// Whether a person must agree before the action begins. `Required`: waits for the annotation `alongside.dev/approve`; a phase with this and no action does nothing but wait. `NotRequired`: doesn't wait, even at the point of no return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Approval {
     /// Waits for the annotation `alongside.dev/approve`.

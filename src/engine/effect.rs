@@ -42,6 +42,27 @@ pub enum Effect {
     Drain(DrainOrder),
 }
 
+impl Effect {
+    /// The names of all kinds, for metrics and for the list of boundaries that crash tests walk.
+    pub const NAMES: [&'static str; 8] =
+        ["FreezePlan", "AddFinalizer", "RemoveFinalizer", "CreateJob", "SettleJob", "StopJob", "PatchService", "Drain"];
+
+    /// The name of its kind.
+    pub fn name(&self) -> &'static str {
+        let index = match self {
+            Effect::FreezePlan { .. } => 0,
+            Effect::AddFinalizer => 1,
+            Effect::RemoveFinalizer => 2,
+            Effect::CreateJob(_) => 3,
+            Effect::SettleJob { .. } => 4,
+            Effect::StopJob { .. } => 5,
+            Effect::PatchService(_) => 6,
+            Effect::Drain(_) => 7,
+        };
+        Self::NAMES[index]
+    }
+}
+
 /// A Job to make.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobOrder {

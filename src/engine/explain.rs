@@ -176,6 +176,7 @@ pub fn verdict_word(verdict: &Verdict) -> &'static str {
             Silence::LowTraffic { .. } => "LowTraffic",
             Silence::MultiSeries { .. } => "MultiSeries",
             Silence::Doubtful => "Doubtful",
+            Silence::NoBaseline => "NoBaseline",
         },
     }
 }

@@ -210,6 +210,7 @@ impl fmt::Display for Silence {
             Silence::Unavailable => "Prometheus does not answer",
             Silence::LowTraffic { .. } => "there is too little traffic to judge by",
             Silence::MultiSeries { .. } => "its query returns several series; aggregate them to one",
+            Silence::NoBaseline => "traffic has moved and there is no baseline to compare with",
             Silence::Doubtful => "its limit is exceeded, but not for long enough to be a breach",
         })
     }

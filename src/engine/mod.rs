@@ -18,6 +18,7 @@ mod jobs;
 pub mod mark;
 pub mod plan;
 mod rollback;
+pub mod scripts;
 mod traffic;
 pub mod verb;
 pub mod world;

@@ -207,18 +207,22 @@ YAML
 }
 
 write_dns_config() {
-  # The template: a name that isn't the cluster's does not exist. Without it the
-  # answer would be a refusal, which a client reports as a passing failure.
+  # The second part: what isn't the cluster's does not exist. Without it the answer
+  # would be a refusal, which a client reports as a passing failure.
   cat >"$STATE/etc/Corefile" <<CONF
-.:53 {
+cluster.local in-addr.arpa {
     bind $NODE_IP
     errors
     health 127.0.0.1:8088
     ready 127.0.0.1:8181
-    kubernetes cluster.local in-addr.arpa {
+    kubernetes {
         kubeconfig $STATE/etc/dns.kubeconfig
         ttl 1
     }
+}
+. {
+    bind $NODE_IP
+    errors
     template ANY ANY {
         rcode NXDOMAIN
     }

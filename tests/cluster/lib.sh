@@ -4,6 +4,9 @@
 
 set -euo pipefail
 
+# Kubelet and the runtime look for what lies there, which not every root's PATH has.
+PATH=$PATH:/usr/sbin:/sbin
+
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/alongside
 # On a disk, not under /run: images and etcd would fill a small tmpfs.
@@ -70,11 +73,14 @@ build_once() {
   ) 9>"$folder.lock"
 }
 
+# The versions: a server that calls itself v0.0.0 is refused by charts that ask for
+# a Kubernetes of some age.
 build_flags=(-trimpath -buildvcs=false -ldflags "-s -w
   -X k8s.io/component-base/version.gitVersion=v1.35.4
   -X k8s.io/component-base/version.gitMajor=1
   -X k8s.io/component-base/version.gitMinor=35
-  -X k8s.io/component-base/version.gitTreeState=clean")
+  -X k8s.io/component-base/version.gitTreeState=clean
+  -X helm.sh/helm/v4/internal/version.version=v4.1.4")
 
 multicall_folder() {
   cached multicall "$HERE"/multicall/{go.mod,go.sum,main.go} "${build_flags[*]}" "$(go version)"
@@ -115,16 +121,26 @@ need_cluster() {
   BIN=$(cat "$STATE/bin")
 }
 
-# in_net COMMAND...: runs a command in the cluster's network, and nothing else of it.
+# in_net COMMAND...: runs a command in the cluster's network in place of this shell.
+# No proxy of the caller's can be reached from there.
 in_net() {
-  (
-    init=$(init_pid) || die "cluster '$NAME' has gone"
-    join_cgroup
-    exec nsenter --net="/proc/$init/ns/net" -- "$@"
-  )
+  local init
+  init=$(init_pid) || die "cluster '$NAME' has gone"
+  join_cgroup
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+  exec nsenter --net="/proc/$init/ns/net" -- "$@"
 }
 
-kube() { in_net "$BIN/kubectl" --kubeconfig "$STATE/kubeconfig" "$@"; }
+# use_cluster: the environment in which kubectl and helm work on this cluster. Their
+# caches are the cluster's own: by default they are kept by the server's address,
+# which is the same in all clusters.
+use_cluster() {
+  export ALONGSIDE_IN_CLUSTER=$NAME PATH=$BIN:$PATH
+  export KUBECONFIG=$STATE/kubeconfig KUBECACHEDIR=$STATE/cache/kubectl KUBERC=off
+  export HELM_CACHE_HOME=$STATE/cache/helm HELM_CONFIG_HOME=$STATE/cache/helm HELM_DATA_HOME=$STATE/cache/helm
+}
+
+kube() { (use_cluster && in_net kubectl "$@"); }
 
 # empty: no process of the cluster is left.
 empty() { grep -qx 'populated 0' "$cgroup2/$CGROUP/cgroup.events"; }
@@ -187,7 +203,8 @@ start() {
     # The mount namespace comes last: with the outer /proc still there, the
     # process can read the number under which the outside knows it.
     # shellcheck disable=SC2016
-    exec nsenter --target "$init" --pid --net -- bash -c '
+    exec env -i PATH="$PATH" HOME=/root ALONGSIDE_IN_CLUSTER="$NAME" \
+      nsenter --target "$init" --pid --net -- bash -c '
       {
         read -r pid _ </proc/self/stat
         echo "$pid" >"$1.new" && mv "$1.new" "$1"
@@ -195,7 +212,7 @@ start() {
       } &
     ' start "$STATE/pids/$component" "$init" "$(cat "$STATE/components/$component")"
   ) </dev/null >>"$log" 2>&1 9<&-
-  within 5 "$component has started" test -s "$STATE/pids/$component"
+  within 20 "$component has started" test -s "$STATE/pids/$component"
 }
 
 # stop COMPONENT: asks it to end and waits; one that does not end in time is killed.
@@ -203,7 +220,7 @@ stop() {
   local pid
   pid=$(component_pid "$1") || return 0
   kill -TERM "$pid" && kill -CONT "$pid"
-  within 20 "$1 has ended" gone "$pid" || { kill -KILL "$pid" && within 5 "$1 has died" gone "$pid"; }
+  within 20 "$1 has ended" gone "$pid" || { kill -KILL "$pid" && within 20 "$1 has died" gone "$pid"; }
 }
 
 gone() { ! belongs "$1"; }
@@ -245,8 +262,8 @@ await() {
 
 # api PATH: asks the API server as the administrator, far cheaper than kubectl.
 api() {
-  in_net curl -sf --max-time 5 --cacert "$STATE/pki/ca.crt" \
-    --cert "$STATE/pki/admin.crt" --key "$STATE/pki/admin.key" "$API_URL$1"
+  (in_net curl -sf --max-time 5 --cacert "$STATE/pki/ca.crt" \
+    --cert "$STATE/pki/admin.crt" --key "$STATE/pki/admin.key" "$API_URL$1")
 }
 
 api_ready() { api /readyz; }

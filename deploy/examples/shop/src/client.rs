@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection as a client holds it, with nothing between it and the socket: no pool,
 //! no hidden retry. Touches the network.
 
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -40,7 +41,7 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let uri: Uri = text.parse().map_err(EndpointError::Unreadable)?;
+        let uri: Uri = escaped(text).parse().map_err(EndpointError::Unreadable)?;
         if uri.scheme_str() != Some("http") {
             return Err(EndpointError::NotHttp);
         }
@@ -51,6 +52,21 @@ impl FromStr for Endpoint {
             path: path.trim_end_matches('/').to_owned(),
         })
     }
+}
+
+/// Escapes what a URL can't hold as it is, so that a query such as `up{job="load"}` can be written
+/// without thinking of it.
+fn escaped(text: &str) -> String {
+    let mut url = String::new();
+    for character in text.chars() {
+        match character {
+            ' ' | '"' | '<' | '>' | '[' | '\\' | ']' | '^' | '`' | '{' | '|' | '}' => {
+                write!(url, "%{:02X}", u32::from(character)).expect("writing to a String can't fail");
+            }
+            _ => url.push(character),
+        }
+    }
+    url
 }
 
 impl Endpoint {
@@ -188,6 +204,13 @@ mod tests {
         let request = below.request(Method::GET, "/items/7", Bytes::new(), After::Close);
         assert_eq!(request.uri(), "/shop/items/7");
         assert_eq!(request.headers()[CONNECTION], "close");
+    }
+
+    #[test]
+    fn a_query_may_be_written_as_it_is() {
+        let url: Endpoint = r#"http://prometheus:9090/api/v1/query?query=up{job="load"}[5s]"#.parse().unwrap();
+        let request = url.request(Method::GET, "", Bytes::new(), After::Close);
+        assert_eq!(request.uri(), "/api/v1/query?query=up%7Bjob=%22load%22%7D%5B5s%5D");
     }
 
     #[test]

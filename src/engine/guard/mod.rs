@@ -3,15 +3,34 @@
 //! A verdict of [`Verdict::Pass`] needs a fresh value inside every limit. Nothing else passes: no data, NaN, a timeout
 //! and an old sample each have a name of their own (design section 5).
 
-use crate::api::{BaselineStatus, Guard, OnBreach, Span, Time};
+mod baseline;
+mod figure;
+mod limits;
+mod memory;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod sentences;
+mod verdict;
+
+use crate::api::{BaselineStatus, OnBreach, Span, Time};
+
+pub use baseline::{MIN_SAMPLES, Refusal, Sample, baseline};
+pub use figure::figure;
+pub use limits::{Law, Limits};
+pub use memory::GuardMemory;
+pub use verdict::{BREACH_IS_KEPT, judge, observe, view};
 
 /// What one poll of a guard's query brought.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
     /// When the operator had the answer.
     pub seen_at: Time,
     /// When Prometheus took the newest sample behind it, by Prometheus's clock.
     pub sample_at: Option<Time>,
+    /// The most that sample's age can have been at `seen_at`, measured on Prometheus's clock so that no skew enters.
+    /// Without it a value isn't known to be fresh and never passes.
+    pub age: Option<Span>,
     /// What it said.
     pub outcome: Outcome,
 }
@@ -72,6 +91,8 @@ pub enum Silence {
     },
     /// The limit is exceeded, but not yet for long enough, or still within the warm-up.
     Doubtful,
+    /// Traffic has flipped, and the guard compares with a baseline that was never taken.
+    NoBaseline,
 }
 
 /// What a guard says now.
@@ -143,6 +164,3 @@ pub enum ObservationView {
     /// Says nothing.
     Silent(Silence),
 }
-
-#[allow(unused, reason = "the guard's fold and verdict follow")]
-fn _signature(_: &Guard) {}

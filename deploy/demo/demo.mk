@@ -1,0 +1,11 @@
+# Included by the Makefile at the root.
+
+.PHONY: demo
+demo: ## Tells the story on a real cluster (CONTEXT=... IMAGES=... for one of yours)
+	@CLUSTER='$(CLUSTER)' CONTEXT='$(CONTEXT)' IMAGES='$(IMAGES)' TAG='$(TAG)' deploy/demo/run
+
+.PHONY: images
+images: ## Builds the demo's images and prints their archives (IMAGES=... TAG=... name them)
+	@tests/cluster/setup
+	@cargo build --quiet --release -p alongside --bin alongside -p shop
+	@IMAGES='$(IMAGES)' TAG='$(TAG)' deploy/demo/images

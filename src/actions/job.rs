@@ -1,0 +1,127 @@
+//! `job`: runs any Job of the user's, and its undo.
+//!
+//! Promise kept here: a Job's outcome is read from what Kubernetes recorded of it, and a Job that somebody deleted is
+//! seen for as long as our finalizer holds it.
+
+use k8s_openapi::api::{
+    batch::v1::{Job, JobTemplateSpec},
+    core::v1::{Pod, ResourceQuota},
+};
+use kube::{Api, Client, ResourceExt, api::ListParams};
+
+use super::{At, refuse};
+use crate::{
+    api::{CHILD_FINALIZER, JobAction, UID_LABEL},
+    engine::world::{Finding, JobState, JobView},
+};
+
+/// A Job from the user's template.
+pub fn from_template(template: &JobTemplateSpec) -> Job {
+    let mut job = Job { spec: template.spec.clone(), ..Job::default() };
+    if let Some(metadata) = &template.metadata {
+        job.metadata.labels.clone_from(&metadata.labels);
+        job.metadata.annotations.clone_from(&metadata.annotations);
+    }
+    job
+}
+
+/// Whether the namespace's quota has room for a Job, undo included.
+pub async fn preflight(at: At<'_>, _action: &JobAction, client: &Client) -> Vec<Finding> {
+    let namespace = at.migration.namespace().unwrap_or_default();
+    let path = format!("spec.phases[{}].job", at.index);
+    quota_findings(&path, client, &namespace).await
+}
+
+/// What the namespace's ResourceQuotas say against one more Job.
+pub async fn quota_findings(path: &str, client: &Client, namespace: &str) -> Vec<Finding> {
+    let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    let Ok(quotas) = api.list(&ListParams::default()).await else { return Vec::new() };
+    let full = |quota: &ResourceQuota, what: &str| -> Option<Finding> {
+        let status = quota.status.as_ref()?;
+        let number = |map: &Option<std::collections::BTreeMap<String, _>>| -> Option<u64> {
+            let quantity: &k8s_openapi::apimachinery::pkg::api::resource::Quantity = map.as_ref()?.get(what)?;
+            quantity.0.parse().ok()
+        };
+        let (hard, used) = (number(&status.hard)?, number(&status.used)?);
+        (used >= hard).then(|| {
+            let name = quota.name_any();
+            refuse(path, format!("ResourceQuota {name} has no room for one more of {what}: {used} of {hard} are used"))
+        })
+    };
+    quotas
+        .items
+        .iter()
+        .flat_map(|quota| ["count/jobs.batch", "pods"].into_iter().filter_map(move |what| full(quota, what)))
+        .collect()
+}
+
+/// A Job as a decision sees it. `pods` are the Job's, where they have been read.
+pub fn view(job: &Job, uid: &str, pods: &[Pod]) -> JobView {
+    JobView {
+        uid: job.uid().unwrap_or_default(),
+        ours: job.labels().get(UID_LABEL).is_some_and(|label| label == uid),
+        finalizer: job.finalizers().iter().any(|finalizer| finalizer == CHILD_FINALIZER),
+        state: state(job, pods),
+    }
+}
+
+/// Whether a Job has ended, so that its pods are worth reading.
+pub fn has_ended(job: &Job) -> bool {
+    condition(job, "Complete").is_some() || condition(job, "Failed").is_some()
+}
+
+fn condition<'a>(job: &'a Job, type_: &str) -> Option<&'a k8s_openapi::api::batch::v1::JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+fn state(job: &Job, pods: &[Pod]) -> JobState {
+    if condition(job, "Complete").is_some() {
+        return JobState::Succeeded { message: report(pods).map(|(message, _)| message).unwrap_or_default() };
+    }
+    if let Some(failed) = condition(job, "Failed") {
+        let reason = failed.reason.clone().unwrap_or_else(|| "Failed".to_owned());
+        let (message, terminal) = match report(pods) {
+            Some((message, terminal)) => (format!("{reason}: {message}"), terminal),
+            None => (format!("{reason}: {}", failed.message.clone().unwrap_or_default()), false),
+        };
+        return JobState::Failed { message, terminal };
+    }
+    if job.metadata.deletion_timestamp.is_some() {
+        let active = job.status.as_ref().and_then(|status| status.active).unwrap_or(0);
+        // The Job controller makes no more pods for it; those that run are the garbage collector's to end.
+        if active == 0 || pods.iter().all(has_stopped) {
+            return JobState::Failed { message: "the Job was deleted before it had ended".to_owned(), terminal: false };
+        }
+        return JobState::Active;
+    }
+    if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
+        return JobState::Tombstone;
+    }
+    JobState::Active
+}
+
+fn has_stopped(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// What the last container to end reported by its termination message, and whether trying again can't help.
+fn report(pods: &[Pod]) -> Option<(String, bool)> {
+    let ended = pods.iter().flat_map(|pod| {
+        let status = pod.status.as_ref();
+        let containers = status.and_then(|status| status.container_statuses.as_ref());
+        containers.into_iter().flatten().filter_map(|container| {
+            let state = container.state.as_ref()?.terminated.as_ref();
+            state.or_else(|| container.last_state.as_ref()?.terminated.as_ref())
+        })
+    });
+    let last = ended.max_by_key(|terminated| terminated.finished_at.as_ref().map(|at| at.0))?;
+    let text = last.message.clone().unwrap_or_default();
+    if let Ok(verdict) = serde_json::from_str::<crate::worker::task::Verdict>(&text) {
+        return Some((verdict.message.clone(), verdict.is_terminal()));
+    }
+    let reason = last.reason.clone().unwrap_or_default();
+    let message = if text.is_empty() { format!("{reason}, exit code {}", last.exit_code) } else { text };
+    Some((message, false))
+}

@@ -1,0 +1,72 @@
+//! One file a phase kind: what is asked before the first effect, and what its effects are in Kubernetes.
+//!
+//! The engine decides when; these files know how. A new kind is a new file here and an arm in each match below.
+
+pub mod drain;
+pub mod job;
+pub mod sql;
+pub mod switch;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::Client;
+
+use crate::{
+    api::{Migration, MigrationSpec, Phase},
+    engine::{
+        effect::{JobOrder, JobRole},
+        plan::{self, Action},
+        world::{Finding, Weight},
+    },
+};
+
+/// Everything that a phase's questions and effects are made from.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    /// The Migration, for its name, namespace and UID.
+    pub migration: &'a Migration,
+    /// The plan's spec. What the live object says by now is of no interest.
+    pub spec: &'a MigrationSpec,
+    /// Position of the phase in the plan.
+    pub index: usize,
+    /// The phase, from the plan.
+    pub phase: &'a Phase,
+}
+
+/// What preflight asks the cluster about one phase. Nothing is changed.
+pub async fn preflight(at: At<'_>, client: &Client) -> Vec<Finding> {
+    match plan::action(at.phase) {
+        Action::Sql(_) => sql::preflight(at, client).await,
+        Action::Job(job) => job::preflight(at, job, client).await,
+        Action::Switch(switch) => switch::preflight(at, switch, client).await,
+        // Queries are looked at together with the guards'; time and people are there for everyone.
+        Action::Observe(_) | Action::Bake(_) | Action::Approval => Vec::new(),
+    }
+}
+
+/// The Job of a phase, without what every Job of ours carries. `None` where the kind has no Job of that role.
+pub fn job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
+    match plan::action(at.phase) {
+        Action::Sql(sql) => Some(sql::job(at, sql, order, image)),
+        Action::Job(job) => match order.role {
+            JobRole::Preflight => None,
+            JobRole::Do => Some(job::from_template(&job.template)),
+            JobRole::Undo => job.undo.as_ref().map(job::from_template),
+        },
+        Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => None,
+    }
+}
+
+/// A finding that keeps the migration from starting.
+pub fn refuse(path: impl Into<String>, message: impl Into<String>) -> Finding {
+    Finding { weight: Weight::Refuse, path: path.into(), message: message.into() }
+}
+
+/// A finding that may mend itself.
+pub fn wait(path: impl Into<String>, message: impl Into<String>) -> Finding {
+    Finding { weight: Weight::Wait, path: path.into(), message: message.into() }
+}
+
+/// A finding worth knowing.
+pub fn warn(path: impl Into<String>, message: impl Into<String>) -> Finding {
+    Finding { weight: Weight::Warn, path: path.into(), message: message.into() }
+}

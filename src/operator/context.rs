@@ -1,0 +1,122 @@
+//! What every reconcile shares.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::{
+    Client,
+    runtime::{
+        events::Recorder,
+        reflector::{ObjectRef, Store},
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{config::Config, lease::Leadership, metrics::Metrics, plans::PlanStore, watches::TrafficWatches};
+use crate::{
+    actions::drain::Drains,
+    api::{Migration, Time},
+    engine::world::Preflight,
+    guards::Board,
+};
+
+/// First delay after an error of one Migration's reconcile; it doubles with each.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest delay after errors.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The flags.
+    pub config: Config,
+    /// For everything but lane 1.
+    pub client: Client,
+    /// For lane 1 alone: a connection of its own that no queue of ordinary requests stands before.
+    pub lane_1: Client,
+    /// All Migrations in scope.
+    pub migrations: Store<Migration>,
+    /// All Jobs of Migrations in scope.
+    pub jobs: Store<Job>,
+    /// What the guards say.
+    pub board: Board,
+    /// Who leads.
+    pub leadership: Leadership,
+    /// Services, EndpointSlices and pods of Migrations under way.
+    pub traffic: TrafficWatches,
+    /// Drains under way.
+    pub drains: Drains,
+    /// Frozen plans.
+    pub plans: PlanStore,
+    /// Writes Events.
+    pub recorder: Recorder,
+    /// The operator's own metrics.
+    pub metrics: Metrics,
+    /// Wakes a Migration's reconcile.
+    pub wake: mpsc::UnboundedSender<ObjectRef<Migration>>,
+    /// What this process remembers of each Migration between reconciles.
+    pub memories: Memories,
+}
+
+/// What this process remembers of each Migration, by UID. All of it can be lost at any time.
+#[derive(Default)]
+pub struct Memories(Mutex<HashMap<String, Memory>>);
+
+/// What this process remembers of one Migration.
+#[derive(Default)]
+pub struct Memory {
+    /// The version that our last status write made. A cache that shows an older one is behind.
+    pub written: Option<String>,
+    /// The term in which it was last read uncached.
+    pub term: Option<u64>,
+    /// Errors in a row.
+    pub errors: u32,
+    /// What preflight found, for which version of the spec, and when.
+    pub preflight: Option<(String, Instant, Preflight)>,
+    /// Cancels the reconcile in flight.
+    pub in_flight: CancellationToken,
+}
+
+impl Memories {
+    /// Looks at or changes what is remembered of a Migration.
+    pub fn with<T>(&self, uid: &str, look: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut all = self.0.lock().expect("nothing panics while it holds this lock");
+        look(all.entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets a Migration.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().expect("nothing panics while it holds this lock").remove(uid);
+    }
+
+    /// The delay after one more error.
+    pub fn backoff(&self, uid: &str) -> Duration {
+        self.with(uid, |memory| {
+            let delay = FIRST_BACKOFF.saturating_mul(1 << memory.errors.min(16)).min(LONGEST_BACKOFF);
+            memory.errors = memory.errors.saturating_add(1);
+            delay
+        })
+    }
+}
+
+/// A shared context.
+pub type Shared = Arc<Context>;
+
+/// What time it is: the one place in this room that asks.
+pub fn now() -> Time {
+    Time(jiff::Timestamp::now().as_millisecond())
+}
+
+/// Longest text of an error in a log line, in characters: the API server quotes whole objects.
+const LONGEST_ERROR: usize = 600;
+
+/// An error and its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    text.chars().take(LONGEST_ERROR).collect()
+}

@@ -1,0 +1,100 @@
+//! Lane 1: a breach moves traffic back, on a path of its own. It looks at caches only, sends the Service's patch and the
+//! status write side by side, and cancels the ordinary reconcile that may be under way.
+
+use std::sync::Arc;
+
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    context::{Context, Shared, now},
+    effects::{EffectError, Performer},
+    observe::{self, Known, Look},
+    record,
+};
+use crate::{
+    actions::switch::PatchError,
+    api::Migration,
+    engine::{Plans, decide},
+    guards::{EventKind, Events},
+};
+
+/// Rollbacks that begin at the same time. A breach of something that many share begins many.
+const AT_ONCE: usize = 256;
+/// How often a refused write is decided anew within the same call, on a live look.
+const TRIES: usize = 5;
+
+/// Acts on each breach, and wakes the reconcile for everything else that the board tells. Ends with `stop`.
+pub async fn run(mut events: Events, ctx: Shared, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.next() => event,
+        };
+        let migration = ObjectRef::new(&event.key.name).within(&event.key.namespace);
+        let breach = match event.kind {
+            EventKind::Breach { .. } => true,
+            EventKind::Changed => false,
+        };
+        if breach && ctx.leadership.term().is_some() {
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            let (ctx, uid) = (ctx.clone(), event.key.uid.clone());
+            let migration = migration.clone();
+            tokio::spawn(async move {
+                act(&migration, &uid, &ctx).await;
+                drop(permit);
+                drop(ctx.wake.send(migration));
+            });
+        } else {
+            drop(ctx.wake.send(migration));
+        }
+    }
+}
+
+/// Takes one Migration's traffic back, if its decision says so.
+async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context) {
+    let Some(migration) = ctx.migrations.get(reference).filter(|m| m.uid().as_deref() == Some(uid)) else { return };
+    // What the ordinary reconcile would still do was decided before the breach.
+    ctx.memories.with(uid, |memory| memory.in_flight.cancel());
+    let Ok(Some(frozen)) = ctx.plans.frozen(&migration, &ctx.lane_1).await else { return };
+    let known = Known { frozen: Some(&frozen), candidate: Ok(&frozen) };
+    let plans = Plans { frozen: Some(&frozen.plan), candidate: Ok(&frozen.plan) };
+    let performer = Performer { migration: &migration, frozen: Some(&frozen), candidate: None, ctx };
+    let mut look = Look::Cached;
+    for _ in 0..TRIES {
+        if ctx.leadership.term().is_none() {
+            return;
+        }
+        let world = observe::world(&migration, known, look, ctx).await;
+        let decision = decide(&plans, &migration.status.clone().unwrap_or_default(), &world, now());
+        if decision.at_once.is_empty() {
+            return;
+        }
+        let (moved, recorded) =
+            tokio::join!(performer.perform_now(&decision.at_once), record::record(&migration, &decision, ctx));
+        if let Err(error) = recorded {
+            // The mark on the Service is the evidence that the next reconcile finds.
+            tracing::info!(migration = migration.name_any(), %error, "the rollback's record follows later");
+        }
+        match moved {
+            Ok(()) => {
+                tracing::info!(migration = migration.name_any(), "traffic has been sent back");
+                return;
+            }
+            Err(EffectError::Switch(PatchError::Refused { service })) => {
+                tracing::info!(migration = migration.name_any(), service, "the Service had changed; looks again");
+                look = Look::Live;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    migration = migration.name_any(),
+                    error = super::context::chain(&error),
+                    "traffic could not be sent back yet"
+                );
+                look = Look::Live;
+            }
+        }
+    }
+}

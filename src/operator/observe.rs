@@ -1,0 +1,257 @@
+//! Observes the world for one decision. Talks to the API server, changes nothing.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Namespace, Pod},
+};
+use kube::{Api, ResourceExt, api::ListParams};
+
+use super::{
+    context::{Context, now},
+    plans::Frozen,
+    watches::Watched,
+};
+use crate::{
+    actions::{self, At, job, refuse},
+    api::{
+        ABORT_ANNOTATION, APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, FINALIZER, Migration, PAUSE_ANNOTATION,
+        RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, UID_LABEL,
+    },
+    engine::{
+        plan::{self, Action},
+        world::{Finding, JobView, Lifecycle, Preflight, ServiceView, Sight, Verbs, Weight, World},
+    },
+    guards::WatchKey,
+};
+
+/// How long an answer of preflight stands before it is asked again.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(15);
+
+/// How closely to look at traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At the API server: before any step forward.
+    Live,
+    /// At the caches: lane 1 waits for nothing, and its writes are compare-and-swap.
+    Cached,
+}
+
+/// The plans that a look may need.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The frozen one, if it could be read.
+    pub frozen: Option<&'a Frozen>,
+    /// What the spec would freeze to, or why not.
+    pub candidate: Result<&'a Frozen, &'a [Finding]>,
+}
+
+impl Known<'_> {
+    fn plan(&self) -> Option<&Frozen> {
+        self.frozen.or(self.candidate.ok())
+    }
+}
+
+/// Observes everything that a decision looks at.
+pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Context) -> World {
+    let mut world = at_hand(migration, known, ctx);
+    let status = migration.status.clone().unwrap_or_default();
+    let services = services_of(migration, known);
+    match look {
+        Look::Cached => {
+            let uid = world.uid.clone();
+            world.services = services.iter().map(|w| (w.service.clone(), ctx.traffic.cached(&uid, w))).collect();
+        }
+        Look::Live => {
+            let namespace = world.namespace.clone();
+            let looks = services
+                .iter()
+                .map(|watched| async { (watched.service.clone(), ctx.traffic.live(&namespace, watched).await) });
+            let services: BTreeMap<String, Sight<ServiceView>> =
+                futures::future::join_all(looks).await.into_iter().collect();
+            world.services = services;
+            world.jobs = jobs(migration, &world.uid, ctx).await;
+            if status.plan.is_none() || boundary(&status) {
+                world.preflight = preflight(migration, known, ctx).await;
+            }
+            if world.lifecycle == Lifecycle::Deleting && namespace_is_going(migration, ctx).await {
+                world.lifecycle = Lifecycle::NamespaceTerminating;
+                world.jobs_refused = Some("its namespace is being deleted".to_owned());
+            }
+        }
+    }
+    world
+}
+
+/// Whether the next step is the begin of a phase, where a changed spec is taken over.
+pub fn boundary(status: &crate::api::MigrationStatus) -> bool {
+    use crate::api::PhaseState;
+    let next = status.phases.iter().find(|phase| phase.state != PhaseState::Done);
+    next.is_none_or(|phase| phase.state == PhaseState::Pending)
+}
+
+/// What needs no request: the object itself, the board, the drains.
+fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
+    let uid = migration.uid().unwrap_or_default();
+    let board = ctx.board.look(&uid, now());
+    World {
+        name: migration.name_any(),
+        namespace: migration.namespace().unwrap_or_default(),
+        generation: migration.metadata.generation.unwrap_or(0),
+        until: migration.spec.until.clone(),
+        deletion_policy: migration.spec.deletion_policy,
+        finalizer: migration.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        lifecycle: match migration.metadata.deletion_timestamp {
+            Some(_) => Lifecycle::Deleting,
+            None => Lifecycle::Alive,
+        },
+        verbs: verbs(migration),
+        adopt: migration.spec.adopt.clone(),
+        plan_stored: known.frozen.is_some(),
+        guards: board.guards,
+        guarded_since: board.guarded_since,
+        baselines: board.baselines,
+        observation: board.observation,
+        drains: ctx.drains.look(&uid),
+        jobs_seen: true,
+        uid,
+        ..World::default()
+    }
+}
+
+fn verbs(migration: &Migration) -> Verbs {
+    let read = |name: &str| migration.annotations().get(name).cloned();
+    Verbs {
+        approve: read(APPROVE_ANNOTATION),
+        approved_by: read(APPROVED_BY_ANNOTATION),
+        pause: read(PAUSE_ANNOTATION),
+        abort: read(ABORT_ANNOTATION),
+        rollback: read(ROLLBACK_ANNOTATION),
+        retry: read(RETRY_ANNOTATION),
+    }
+}
+
+/// Every Service that status or plan speaks of.
+pub fn services_of(migration: &Migration, known: Known<'_>) -> Vec<Watched> {
+    let status = migration.status.as_ref();
+    let mut services: Vec<Watched> = status.iter().flat_map(|status| &status.traffic).map(Watched::from).collect();
+    for phase in known.plan().into_iter().flat_map(|frozen| frozen.plan.phases()) {
+        let Action::Switch(switch) = plan::action(phase) else { continue };
+        for service in switch.service_names() {
+            if services.iter().all(|watched| watched.service != service) {
+                let (from, to) = (switch.from.clone(), switch.to.clone());
+                services.push(Watched { service: service.to_owned(), from, to });
+            }
+        }
+    }
+    services
+}
+
+/// The Migration's Jobs, with what their pods reported once they have ended.
+async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> BTreeMap<String, JobView> {
+    let mine = |job: &Job| job.labels().get(UID_LABEL).map(String::as_str) == Some(uid);
+    let jobs = ctx.jobs.state_filter(mine);
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &migration.namespace().unwrap_or_default());
+    let mut views = BTreeMap::new();
+    for job in jobs {
+        let name = job.name_any();
+        let is_settled = migration.status.iter().flat_map(|status| &status.phases).any(|phase| {
+            let all = [&phase.preflight_job, &phase.job, &phase.undo_job];
+            all.into_iter().flatten().any(|known| known.name == name && known.settled)
+        });
+        let worth_reading = !is_settled && (job::has_ended(&job) || job.metadata.deletion_timestamp.is_some());
+        let pods = if worth_reading {
+            let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
+            api.list(&of_job).await.map(|list| list.items).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        views.insert(name, job::view(&job, uid, &pods));
+    }
+    views
+}
+
+async fn namespace_is_going(migration: &Migration, ctx: &Context) -> bool {
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    match api.get_opt(&migration.namespace().unwrap_or_default()).await {
+        Ok(Some(namespace)) => namespace.metadata.deletion_timestamp.is_some(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// Asks the cluster what can be asked before the first effect; an answer stands for a while.
+async fn preflight(migration: &Migration, known: Known<'_>, ctx: &Context) -> Preflight {
+    let Ok(candidate) = known.candidate else { return Preflight::default() };
+    let uid = migration.uid().unwrap_or_default();
+    let hash = &candidate.plan.hash;
+    let fresh = ctx.memories.with(&uid, |memory| {
+        let known = memory.preflight.as_ref();
+        known.filter(|(of, at, _)| of == hash && at.elapsed() < PREFLIGHT_AGE).map(|(_, _, found)| found.clone())
+    });
+    if let Some(found) = fresh {
+        return found;
+    }
+    let status = migration.status.clone().unwrap_or_default();
+    let mut findings = ctx.board.preflight(migration);
+    for (index, phase) in candidate.plan.phases().iter().enumerate() {
+        let begun = status
+            .phases
+            .iter()
+            .any(|known| known.name == phase.name && known.state != crate::api::PhaseState::Pending);
+        // A phase that has begun has been asked about before.
+        if !begun {
+            findings.extend(
+                actions::preflight(At { migration, spec: &candidate.plan.spec, index, phase }, &ctx.client).await,
+            );
+        }
+    }
+    findings.extend(duplicates(candidate));
+    findings.sort_by_key(|finding| finding.weight);
+    for finding in findings.iter().filter(|finding| finding.weight == Weight::Warn) {
+        tracing::warn!(migration = migration.name_any(), path = finding.path, "{}", finding.message);
+    }
+    let found = Preflight { asked: true, findings };
+    ctx.memories.with(&uid, |memory| memory.preflight = Some((hash.clone(), Instant::now(), found.clone())));
+    found
+}
+
+/// Services that two phases would switch; the schema sees only the plain case.
+fn duplicates(candidate: &Frozen) -> Vec<Finding> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut findings = Vec::new();
+    for (index, phase) in candidate.plan.phases().iter().enumerate() {
+        let Action::Switch(switch) = plan::action(phase) else { continue };
+        for service in switch.service_names() {
+            if let Some(first) = seen.insert(service.to_owned(), index) {
+                let path = format!("spec.phases[{index}].switch");
+                findings.push(refuse(path, format!("Service {service} is switched by spec.phases[{first}] already")));
+            }
+        }
+    }
+    findings
+}
+
+/// The board's key of a Migration.
+pub fn watch_key(migration: &Migration) -> WatchKey {
+    WatchKey {
+        namespace: migration.namespace().unwrap_or_default(),
+        name: migration.name_any(),
+        uid: migration.uid().unwrap_or_default(),
+    }
+}
+
+/// Whether a Migration is past everything that needs watching.
+pub fn has_ended(migration: &Migration) -> bool {
+    let state = migration.status.as_ref().map(|status| status.state).unwrap_or_default();
+    match state {
+        State::Succeeded | State::RolledBack => true,
+        State::Pending | State::Preflight | State::Running | State::Waiting | State::RollingBack | State::Stalled => {
+            false
+        }
+    }
+}

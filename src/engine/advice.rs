@@ -35,7 +35,7 @@ impl Draft<'_> {
                 let set = [("abort", &verbs.abort), ("rollback", &verbs.rollback)];
                 set.into_iter().find(|(_, value)| asked(value)).map(|(verb, _)| self.unannotate(verb))
             }
-            Hold::OldSideGone { service } | Hold::ForeignSelector { service } => self.by_hand(service),
+            Hold::ForeignSelector { service } => self.by_hand(service),
             Hold::ForeignMark { service } => {
                 let moved = self.entries().find(|&entry| self.status.traffic[entry].service == *service);
                 if moved.is_some_and(|entry| self.is_on_new_side(entry)) {
@@ -83,6 +83,8 @@ impl Draft<'_> {
             | Hold::BaselineMissing
             | Hold::ServiceUnseen { .. }
             | Hold::ServiceAbsent { .. }
+            // There is nothing to move traffic to, by whatever hand.
+            | Hold::OldSideGone { .. }
             | Hold::JobStops { .. }
             | Hold::Undoing { .. }
             | Hold::Releasing { .. } => None,

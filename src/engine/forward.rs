@@ -123,7 +123,8 @@ impl Draft<'_> {
 
     /// The traffic entries that a switch moves.
     pub fn entries_of(&self, phase: &str) -> Vec<usize> {
-        self.entries().filter(|&entry| self.status.traffic[entry].phase == phase).collect()
+        let moved_by = |entry: &usize| self.status.traffic[*entry].phase == phase && self.is_planned(*entry);
+        self.entries().filter(moved_by).collect()
     }
 
     fn follow_phase(&mut self, index: usize) -> Option<Cause> {

@@ -282,7 +282,7 @@ impl fmt::Display for Hold {
                  while it is unclear who moves it"
             ),
             Hold::NewSideNotServing { service, serving, wanted } => {
-                write!(f, "the new side of Service {service} has {serving} serving pods and needs {wanted}")
+                write!(f, "the new side of Service {service} has {serving} of the {wanted} serving pods that it needs")
             }
             Hold::OldSideGone { service } => write!(
                 f,

@@ -393,3 +393,16 @@ fn a_lane_that_waits_says_how_long() {
     scene.run_to_state(State::RolledBack);
     assert!(scene.now.since(began) >= Span::secs(45));
 }
+
+#[test]
+fn a_mark_given_up_before_a_way_back_was_announced_is_given_up_again() {
+    let mut scene = given(job_switch_bake());
+    scene.run_until(|scene| scene.role(STOCK) == Some(Role::Released));
+    scene.breach();
+    let back = scene.decide();
+    scene.status = back.status.clone();
+    scene.service(STOCK).from_serving = 0;
+    scene.deleted().run_to_state(State::RolledBack);
+    assert!(!scene.perform(&back), "the way back that was announced before letting go still lands");
+    assert_eq!(scene.side(STOCK), Some(Side::To));
+}

@@ -2,6 +2,14 @@
 
 mod back;
 mod cluster;
+mod deletion;
 mod fixture;
 mod forward;
+mod guards;
+mod holds;
+mod jobs;
+mod plans;
+mod properties;
 mod scene;
+mod status;
+mod verbs;

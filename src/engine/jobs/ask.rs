@@ -44,6 +44,10 @@ impl Draft<'_> {
                 self.asking_failed(index, tries, message, terminal);
                 return false;
             }
+            Seen::NotOurs(message) => {
+                self.asking_failed(index, tries, message, true);
+                return false;
+            }
         }
         let settled = job.settled;
         self.status.phases[index].preflight_job = Some(job);

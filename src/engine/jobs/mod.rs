@@ -47,6 +47,8 @@ enum Seen {
     Succeeded(String),
     /// It failed.
     Failed { message: String, terminal: bool },
+    /// Somebody else's Job has that name.
+    NotOurs(String),
     /// Jobs could not be looked at.
     Unseen,
 }
@@ -65,14 +67,16 @@ impl Draft<'_> {
                 Some(_) => Seen::Missing,
             };
         };
-        let same = job.uid.as_ref().is_none_or(|uid| *uid == view.uid);
-        if view.ours && !same && view.state == JobState::Tombstone {
+        if !view.ours {
+            return Seen::NotOurs(format!("Job {} exists and is not this migration's", job.name));
+        }
+        let known = job.uid.as_ref().is_some_and(|uid| *uid != view.uid);
+        if known && view.state == JobState::Tombstone {
             return Seen::Lost;
         }
-        if !view.ours || !same {
-            let message = format!("Job {} exists and is not this migration's", job.name);
-            return Seen::Failed { message, terminal: true };
-        }
+        // The name says what it is for and the label whose it is. Where the UID is another one, the Job has been made
+        // again after it was lost: 1. a leader sees the Job; 2. the Job is torn away; 3. its successor, who hasn't
+        // heard of it, makes it again; 4. the first one's status write arrives.
         job.uid = Some(view.uid.clone());
         match &view.state {
             JobState::Active => Seen::Active,

@@ -38,7 +38,7 @@ impl Draft<'_> {
                 self.make(self.tombstone(index, JobRole::Do, tries), stopping.clone());
                 None
             }
-            Seen::Tombstone => Some(never_ran(tries)),
+            Seen::Tombstone | Seen::NotOurs(_) => Some(never_ran(tries)),
             Seen::Lost => Some(PhaseState::Failed),
             Seen::Succeeded(_) => Some(PhaseState::Done),
             Seen::Failed { ref message, .. } => {
@@ -76,9 +76,13 @@ impl Draft<'_> {
                 self.after.push(Effect::StopJob { name: job.name.clone(), uid });
             }
             // A late create asks a question and changes nothing.
-            Seen::NotYet | Seen::Missing | Seen::Lost | Seen::Tombstone | Seen::Succeeded(_) | Seen::Failed { .. } => {
-                job.settled = true
-            }
+            Seen::NotYet
+            | Seen::Missing
+            | Seen::Lost
+            | Seen::Tombstone
+            | Seen::NotOurs(_)
+            | Seen::Succeeded(_)
+            | Seen::Failed { .. } => job.settled = true,
         }
         let settled = job.settled;
         self.status.phases[index].preflight_job = Some(job);

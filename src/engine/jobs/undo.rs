@@ -46,6 +46,7 @@ impl Draft<'_> {
             }
             Seen::Lost => Some((format!("Job {} was deleted before it had ended", job.name), false)),
             Seen::Tombstone => Some((format!("Job {} is suspended", job.name), true)),
+            Seen::NotOurs(message) => Some((message, true)),
             Seen::Failed { message, terminal } => Some((message, terminal)),
         };
         job.settled = failed.is_some();

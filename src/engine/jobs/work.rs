@@ -39,14 +39,18 @@ impl Draft<'_> {
         let lost = format!("Job {} was deleted before it had ended", job.name);
         job.settled = match seen {
             Seen::Unseen | Seen::NotYet | Seen::Missing | Seen::Active => false,
-            Seen::Lost | Seen::Tombstone | Seen::Succeeded(_) | Seen::Failed { .. } => true,
+            Seen::Lost | Seen::Tombstone | Seen::NotOurs(_) | Seen::Succeeded(_) | Seen::Failed { .. } => true,
         };
         let suspended = format!("Job {} is suspended", job.name);
         phase.job = Some(job);
         let running = Hold::JobRuns { phase: name.clone() };
         match seen {
             Seen::Unseen => {}
-            Seen::NotYet => self.make(self.job(index, JobRole::Do, tries), running.clone()),
+            // It has been announced, but what allowed it then may not hold any more.
+            Seen::NotYet => match self.why_not_go_on(index) {
+                Some(hold) => self.hold(hold),
+                None => self.make(self.job(index, JobRole::Do, tries), running.clone()),
+            },
             Seen::Missing => self.make(self.tombstone(index, JobRole::Do, tries), running.clone()),
             Seen::Active => phase.state = PhaseState::Running,
             Seen::Succeeded(message) => {
@@ -58,6 +62,7 @@ impl Draft<'_> {
             }
             Seen::Lost => return self.job_failed(index, lost, false),
             Seen::Tombstone => return self.job_failed(index, suspended, true),
+            Seen::NotOurs(message) => return self.job_failed(index, message, true),
             Seen::Failed { message, terminal } => return self.job_failed(index, message, terminal),
         }
         if let Some(late) = self.too_late(index) {
@@ -92,11 +97,14 @@ impl Draft<'_> {
         }
         let phase = &self.status.phases[index];
         let (name, tries, message) = (phase.name.clone(), phase.tries, phase.message.clone().unwrap_or_default());
-        if self.now >= at {
-            self.start_job(index, tries + 1);
-        } else {
+        if self.now < at {
             self.wake_in(at.since(self.now));
             self.hold(Hold::RetryLater { phase: name, at, message });
+        } else if let Some(hold) = self.why_not_go_on(index) {
+            self.hold(hold);
+            self.wake_in(RESYNC);
+        } else {
+            self.start_job(index, tries + 1);
         }
         None
     }

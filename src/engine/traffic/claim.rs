@@ -40,7 +40,7 @@ impl Draft<'_> {
     }
 
     /// Whether the plan has a switch for this Service.
-    fn is_planned(&self, entry: usize) -> bool {
+    pub fn is_planned(&self, entry: usize) -> bool {
         let traffic = &self.status.traffic[entry];
         self.plan
             .phase(&traffic.phase)
@@ -107,7 +107,7 @@ impl Draft<'_> {
         let Sight::Seen(view) = self.sight(entry).clone() else { return false };
         let ServiceView { uid, mark, .. } = view;
         let step = self.status.traffic[entry].step;
-        if step == TrafficStep::ClaimIntended && self.is_ours(mark.as_ref(), Role::Claimed) {
+        if step == TrafficStep::ClaimIntended && self.carries(entry, mark.as_ref(), Role::Claimed) {
             let traffic = &mut self.status.traffic[entry];
             traffic.step = TrafficStep::Claimed;
             traffic.uid = uid;

@@ -26,7 +26,7 @@ impl Draft<'_> {
             Sight::Absent => return Some(Hold::ServiceAbsent { service }),
             Sight::Seen(view) => view,
         };
-        if view.uid != traffic.uid || !self.is_ours(view.mark.as_ref(), Role::Claimed) {
+        if view.uid != traffic.uid || !self.carries(entry, view.mark.as_ref(), Role::Claimed) {
             return Some(Hold::ForeignMark { service });
         }
         if view.points(traffic) != Points::At(Side::From) {
@@ -98,7 +98,7 @@ impl Draft<'_> {
         held: Option<&Hold>,
     ) -> bool {
         let service = self.status.traffic[entry].service.clone();
-        if self.is_ours(view.mark.as_ref(), Role::Forward) {
+        if self.carries(entry, view.mark.as_ref(), Role::Forward) {
             let now = self.now;
             let traffic = &mut self.status.traffic[entry];
             traffic.step = TrafficStep::Flipped;

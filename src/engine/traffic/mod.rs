@@ -140,6 +140,13 @@ impl Draft<'_> {
         mark.is_some_and(|m| m.uid == self.world.uid && m.attempt == self.status.attempt && m.role == role)
     }
 
+    /// Whether a Service carries the very mark that was announced last. An older one of the same role doesn't count: 1. a
+    /// mark is given up; 2. a way back is announced that expects it so; 3. the migration lets go. Unless the mark is
+    /// given up anew, the way back still lands.
+    fn carries(&self, entry: usize, mark: Option<&Mark>, role: Role) -> bool {
+        mark == Some(&self.mark(self.status.traffic[entry].epoch, role))
+    }
+
     /// Why the Service's mark forbids us to write: it is another migration's, or status is older than the Service.
     ///
     /// Every write but lane 1's is announced with its epoch, so a mark of ours with a higher one proves that status has
@@ -177,8 +184,12 @@ impl Draft<'_> {
         false
     }
 
-    /// Who else has their hands on a Service of ours on the way forward: it must point where we left it.
+    /// Who else has their hands on a Service of ours on the way forward: it must point where we left it. Past the point
+    /// of no return it isn't ours any more.
     pub fn strangers(&self) -> Option<Hold> {
+        if self.is_past_no_return() {
+            return None;
+        }
         self.entries().find_map(|entry| {
             let traffic = &self.status.traffic[entry];
             let side = if traffic.step == TrafficStep::Claimed {
@@ -225,7 +236,7 @@ impl Draft<'_> {
             if view.from_serving < wanted {
                 let serving = view.from_serving;
                 return WayBack::Shut(format!(
-                    "the old side of Service {service} has {serving} serving pods and needs {wanted}"
+                    "the old side of Service {service} has {serving} of the {wanted} serving pods that it needs"
                 ));
             }
         }

@@ -50,7 +50,7 @@ impl Draft<'_> {
             }
             Sight::Seen(view) => view.clone(),
         };
-        if self.is_ours(view.mark.as_ref(), Role::Released) {
+        if self.carries(entry, view.mark.as_ref(), Role::Released) {
             self.status.traffic[entry].step = TrafficStep::Released;
             return true;
         }

@@ -108,7 +108,11 @@ impl Heard {
         let uid = key(number).uid;
         within(SOON, "the breach is told", async || {
             let breaches = self.breaches();
-            breaches.iter().find(|(whose, _)| *whose == uid).map(|(_, guards)| guards.clone()).ok_or(format!("{breaches:?}"))
+            breaches
+                .iter()
+                .find(|(whose, _)| *whose == uid)
+                .map(|(_, guards)| guards.clone())
+                .ok_or(format!("{breaches:?}"))
         })
         .await
     }

@@ -88,7 +88,13 @@ async fn errors_of_a_total_that_is_gone_are_not_zero() {
 async fn a_sample_older_than_allowed_is_stale_though_the_query_still_answers() {
     let scene = Scene::with(&[("present", 1.0)]).await;
     scene.exporter.set_old("pushed", 1.0, Duration::from_secs(90));
-    scene.guards(1, &[guard(&json!({"query": "max(pushed)", "maxAge": "1m"})), guard(&json!({"name": "patient", "query": "max(pushed)", "maxAge": "10m"}))]);
+    scene.guards(
+        1,
+        &[
+            guard(&json!({"query": "max(pushed)", "maxAge": "1m"})),
+            guard(&json!({"name": "patient", "query": "max(pushed)", "maxAge": "10m"})),
+        ],
+    );
     let view = scene.until(1, "it is stale", |view| matches!(silence(view), Some(Silence::Stale { .. }))).await;
     let Some(Silence::Stale { age }) = silence(&view) else { unreachable!() };
     assert!(age.0 >= Duration::from_secs(90), "{age}");
@@ -133,11 +139,7 @@ async fn prometheus_down_is_no_breach_and_one_answer_resets_its_budget() {
     scene.until(1, "it passes", passes).await;
     for _ in 0..2 {
         scene.prometheus.stop();
-        let over = |wanted: bool| {
-            move |view: &alongside::engine::guard::GuardView| {
-                matches!(view.verdict, Verdict::Silent { why: Silence::Unavailable, over_budget, .. } if over_budget == wanted)
-            }
-        };
+        let over = |wanted: bool| move |view: &alongside::engine::guard::GuardView| matches!(view.verdict, Verdict::Silent { why: Silence::Unavailable, over_budget, .. } if over_budget == wanted);
         scene.until(1, "a Prometheus that is down is waited for", over(false)).await;
         scene.until(1, "past its budget it is no ordinary wait", over(true)).await;
         let troubles = scene.look(1).troubles;

@@ -248,6 +248,13 @@ fn a_value_on_an_old_sample_never_counts() {
 }
 
 #[test]
+fn a_value_beyond_the_limit_on_an_old_sample_is_no_breach() {
+    let old = Span::millis(20_001);
+    let story = given(&json!({})).reads(101.0, Some(at(80.0)), Some(old), Outcome::Value(0.9));
+    story.falls_silent(Silence::Stale { age: old });
+}
+
+#[test]
 fn a_value_whose_age_nobody_knows_never_counts() {
     given(&json!({})).reads(101.0, Some(at(101.0)), None, Outcome::Value(0.2)).falls_silent(Silence::NoData);
 }

@@ -141,6 +141,13 @@ fn nan_on_a_guard_that_only_states_a_maximum_does_not_pass() {
 }
 
 #[test]
+fn what_is_no_number_lies_beyond_every_limit() {
+    for limits in [Limits { upper: Some(1.0), lower: None }, Limits { upper: None, lower: Some(1.0) }] {
+        assert!(limits.exceeded_by(f64::NAN), "{limits:?}");
+    }
+}
+
+#[test]
 fn too_little_traffic_says_nothing() {
     given(&json!({}))
         .silent(101.0, Outcome::LowTraffic { total: 0.3 })
@@ -203,6 +210,13 @@ fn a_window_that_moves_beyond_the_limit_without_a_new_sample_is_a_breach_at_once
 fn a_sample_of_another_replica_that_is_a_little_older_brings_nothing_new() {
     let story = given(&json!({"consecutive": 2})).polled(101.0, 101.1, 0.9).polled(100.6, 101.2, 0.9);
     story.falls_silent(Silence::Doubtful).polled(101.0, 101.3, 0.9).falls_silent(Silence::Doubtful);
+}
+
+#[test]
+fn an_older_sample_after_a_silence_does_not_make_a_known_one_new() {
+    let story = given(&json!({"consecutive": 2})).polled(101.0, 101.1, 0.1).silent(101.2, Outcome::Unavailable);
+    let story = story.polled(100.6, 101.3, 0.1).passes().polled(100.8, 101.4, 0.9).falls_silent(Silence::Doubtful);
+    story.polled(101.0, 101.5, 0.9).falls_silent(Silence::Doubtful);
 }
 
 #[test]

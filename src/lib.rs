@@ -8,4 +8,5 @@ pub mod api;
 pub mod engine;
 pub mod guards;
 pub mod operator;
+pub mod stores;
 pub mod worker;

@@ -28,7 +28,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a pod may take to answer its hook.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one drain goes on at most; the decision's own deadline comes earlier. Bounds a task that nobody looks at.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// The drains under way, by Migration and Service.
 #[derive(Clone)]

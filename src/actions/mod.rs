@@ -4,7 +4,6 @@
 
 pub mod drain;
 pub mod job;
-pub mod observe;
 pub mod sql;
 pub mod switch;
 
@@ -12,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::Client;
 
 use crate::{
-    api::{Migration, Phase},
+    api::{Migration, MigrationSpec, Phase},
     engine::{
         effect::{JobOrder, JobRole},
         plan::{self, Action},
@@ -23,8 +22,10 @@ use crate::{
 /// Everything that a phase's questions and effects are made from.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
-    /// The Migration, for its name, namespace, UID and pod template.
+    /// The Migration, for its name, namespace and UID.
     pub migration: &'a Migration,
+    /// The plan's spec. What the live object says by now is of no interest.
+    pub spec: &'a MigrationSpec,
     /// Position of the phase in the plan.
     pub index: usize,
     /// The phase, from the plan.
@@ -37,9 +38,8 @@ pub async fn preflight(at: At<'_>, client: &Client) -> Vec<Finding> {
         Action::Sql(_) => sql::preflight(at, client).await,
         Action::Job(job) => job::preflight(at, job, client).await,
         Action::Switch(switch) => switch::preflight(at, switch, client).await,
-        Action::Observe(observe) => observe::preflight(at, observe),
-        // Time and people are there for everyone.
-        Action::Bake(_) | Action::Approval => Vec::new(),
+        // Queries are looked at together with the guards'; time and people are there for everyone.
+        Action::Observe(_) | Action::Bake(_) | Action::Approval => Vec::new(),
     }
 }
 

@@ -60,6 +60,7 @@ pub const OPERATOR: &[Access] = &[
     on("", &["services"], &["get", "list", "watch", "patch"], "Moves traffic: one label of one selector."),
     on("discovery.k8s.io", &["endpointslices"], &["get", "list", "watch"], "Sees that traffic has moved."),
     on("events.k8s.io", &["events"], &["create", "patch"], "Says what it did."),
+    on("", &["namespaces"], &["get"], "Sees that a namespace is being deleted, where no Job can be made any more."),
     on("", &["resourcequotas"], &["list"], "Says beforehand that a namespace has no room for a Job or its undo."),
 ];
 

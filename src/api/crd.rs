@@ -40,6 +40,7 @@ pub fn crd() -> CustomResourceDefinition {
         add_rule(descend(schema, &rule.at), &rule);
     }
     each_schema(schema, &mut explain_pattern);
+    each_schema(descend(schema, "spec"), &mut bound_integers);
     tidy(schema);
     serde_json::from_value(crd).expect("what was a CRD still is one")
 }
@@ -86,6 +87,19 @@ fn explain_pattern(schema: &mut Map<String, Value>) {
         .find(|(known, _)| *known == pattern)
         .unwrap_or_else(|| panic!("the pattern {pattern} has no message in rules::PATTERNS"));
     validations(schema).insert(0, json!({ "rule": rules::matches(&pattern), "message": message }));
+}
+
+/// The API server checks no `format: int32`, and one object that the operator's types can't read would end its watch of
+/// all others. Integers of 64 bits are refused by the API server itself where they don't fit.
+fn bound_integers(schema: &mut Map<String, Value>) {
+    if schema.get("format").is_some_and(|format| format == "int32") {
+        schema.entry("minimum").or_insert_with(|| json!(i32::MIN));
+        schema.entry("maximum").or_insert_with(|| json!(i32::MAX));
+    }
+    let port = schema.get_mut("properties").and_then(|properties| properties.get_mut("port"));
+    if let Some(port) = port.filter(|port| port["x-kubernetes-int-or-string"] == true) {
+        port["maximum"] = json!(u16::MAX);
+    }
 }
 
 /// A Job template without its prose, without what no Job can have, and with a metadata of just labels and annotations:

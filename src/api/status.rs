@@ -15,6 +15,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const MAX_HISTORY: usize = 50;
 /// Longest message kept, in bytes.
 pub const MAX_MESSAGE: usize = 1024;
+/// Longest status, in bytes of JSON: the history gives way to what is needed to go on.
+pub const MAX_STATUS: usize = 64 * 1024;
 
 /// What the operator remembers and shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -119,6 +121,9 @@ pub struct PhaseStatus {
     pub kind: String,
     /// How far it is.
     pub state: PhaseState,
+    /// It has begun as the point of no return: once it is past its announcement, nothing goes back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub point_of_no_return: bool,
     /// Try of the action within this attempt, from 1.
     #[serde(skip_serializing_if = "is_zero")]
     pub tries: u32,

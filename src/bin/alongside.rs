@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use alongside::operator::{self, LogFormat};
+use alongside::operator::{self, LogFormat, telemetry};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Carries a database or a service from its old form to its new one, and takes it back by itself.
 #[derive(Parser)]
@@ -30,22 +29,20 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Cli::parse().command {
         Command::Operator(config) => {
-            log_as(config.log_format);
-            run_operator(*config).await
+            let telemetry = telemetry::install(config.log_format, config.otlp_endpoint.as_deref());
+            match telemetry {
+                Ok(_telemetry) => run_operator(*config).await,
+                Err(error) => {
+                    eprintln!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
+                    ExitCode::FAILURE
+                }
+            }
         }
         Command::Worker(command) => {
-            log_as(LogFormat::Json);
+            // A worker's last lines are its verdict's fallback: they stay readable.
+            let _telemetry = telemetry::install(LogFormat::Json, None).unwrap_or_default();
             alongside::worker::run(command).await
         }
-    }
-}
-
-fn log_as(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn"));
-    let registry = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer()).init(),
-        LogFormat::Json => registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true)).init(),
     }
 }
 

@@ -1,15 +1,20 @@
 //! Causes: what makes a migration go back, in the order in which they count.
 
-use crate::api::{DeletionPolicy, OnBreach, RollbackReason, Time, TrafficStep};
+use crate::api::{DeletionPolicy, OnBreach, PhaseState, RollbackReason, Span, Time, TrafficStep};
 
 use super::{
     draft::Draft,
-    guard::Verdict,
+    guard::{GuardView, Verdict},
+    hold::Hold,
     mark::Role,
     plan::{self, Action},
-    traffic, verb,
+    traffic::{self, WayBack},
+    verb,
     world::{Lifecycle, Points, Side, Sight},
 };
+
+/// How long a Migration that goes away waits for a Service that can't be read before it leaves traffic where it is.
+const LEAVE_UNSEEN: Span = Span::secs(60);
 
 /// Why a migration goes back.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,13 +23,15 @@ pub(crate) struct Cause {
     pub message: String,
     pub by: String,
     pub sample_at: Option<Time>,
+    pub seen_at: Option<Time>,
     /// Traffic stays where it is: only Jobs are stopped and marks given up.
     pub keeps_traffic: bool,
 }
 
 impl Cause {
     pub fn new(reason: RollbackReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), by: "operator".to_owned(), sample_at: None, keeps_traffic: false }
+        let by = "operator".to_owned();
+        Self { reason, message: message.into(), by, sample_at: None, seen_at: None, keeps_traffic: false }
     }
 }
 
@@ -55,15 +62,32 @@ impl Draft<'_> {
         ))
     }
 
-    /// After the flip the selector is on the old side again, and not by our hand.
+    /// After the flip the selector is on the old side again, and not by our hand. Past the point of no return the
+    /// Service isn't ours any more.
     fn foreign_way_back(&self) -> Option<Cause> {
+        if self.is_past_no_return() {
+            return None;
+        }
         let service = self.status.traffic.iter().enumerate().find_map(|(entry, traffic)| {
             let Sight::Seen(view) = self.sight(entry) else { return None };
-            let back = traffic::has_flipped(traffic.step) && view.points(traffic) == Points::At(Side::From);
-            back.then_some(&traffic.service)
+            let flipped = self.is_on_new_side(entry) && traffic.step != TrafficStep::FlipIntended;
+            (flipped && view.points(traffic) == Points::At(Side::From)).then_some(&traffic.service)
         })?;
         let message = format!("someone else moved the traffic of Service {service} back to the old side");
         Some(Cause { by: "someone else".to_owned(), ..Cause::new(RollbackReason::ForeignWayBack, message) })
+    }
+
+    /// What must be looked at before a Migration that goes away can say whether traffic stays: "could not look" decides
+    /// nothing, for a while.
+    pub fn must_look_before_leaving(&self) -> Option<Hold> {
+        if !self.is_leaving() || self.world.deletion_policy == DeletionPolicy::Orphan {
+            return None;
+        }
+        let WayBack::Unknown { service } = self.way_back() else { return None };
+        let hold = Hold::ServiceUnseen { service };
+        let known = self.status.hold.as_ref().filter(|known| known.reason == hold.word());
+        let waited = known.map_or(Span::millis(0), |known| self.now.since(known.since));
+        (waited < LEAVE_UNSEEN).then_some(hold)
     }
 
     fn deleted(&self) -> Option<Cause> {
@@ -71,12 +95,16 @@ impl Draft<'_> {
             Lifecycle::Alive => return None,
             Lifecycle::Deleting | Lifecycle::NamespaceTerminating => {}
         }
-        let moved = self.status.traffic.iter().any(|traffic| traffic::in_effect(traffic.step));
+        let moved = self.entries().any(|entry| self.is_on_new_side(entry));
         let stays = match self.world.deletion_policy {
             DeletionPolicy::Orphan => Some("deletionPolicy is Orphan".to_owned()),
-            DeletionPolicy::Rollback if self.past_no_return() => Some("the point of no return is passed".to_owned()),
+            DeletionPolicy::Rollback if self.is_past_no_return() => Some("the point of no return is passed".to_owned()),
             DeletionPolicy::Rollback if moved && self.bake_is_over() => Some("the bake is over".to_owned()),
-            DeletionPolicy::Rollback => self.rollback_ready().err(),
+            DeletionPolicy::Rollback => match self.way_back() {
+                WayBack::Open => None,
+                WayBack::Shut(why) => Some(why),
+                WayBack::Unknown { service } => Some(format!("Service {service} could not be read")),
+            },
         };
         Some(match stays {
             None => Cause::new(RollbackReason::Deleted, "the Migration was deleted"),
@@ -87,16 +115,23 @@ impl Draft<'_> {
         })
     }
 
+    /// The guards that hold now, as they are seen. One that belongs to another phase has no say.
+    pub fn guards_now(&self) -> impl Iterator<Item = &GuardView> {
+        let present = self.current().unwrap_or(self.status.phases.len());
+        let expected = self.plan.guards_during(present);
+        self.world.guards.iter().filter(move |view| expected.iter().any(|guard| guard.name == view.name))
+    }
+
     /// A guard that rolls back is breached.
     fn breach(&self) -> Option<Cause> {
-        self.world.guards.iter().filter(|guard| !guard.dry_run && guard.on_breach == OnBreach::Rollback).find_map(
-            |guard| {
-                let Verdict::Breach { sample_at, .. } = guard.verdict else { return None };
-                let value = guard.value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
-                let message = format!("guard {} is breached: {value} against {}", guard.name, guard.limit);
-                Some(Cause { sample_at, ..Cause::new(RollbackReason::Breach, message) })
-            },
-        )
+        let acts = |guard: &&GuardView| !guard.dry_run && guard.on_breach == OnBreach::Rollback;
+        self.guards_now().filter(acts).find_map(|guard| {
+            let Verdict::Breach { sample_at, seen_at } = guard.verdict else { return None };
+            let value = guard.value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+            let message = format!("guard {} is breached: {value} against {}", guard.name, guard.limit);
+            let cause = Cause::new(RollbackReason::Breach, message);
+            Some(Cause { sample_at, seen_at: Some(seen_at), ..cause })
+        })
     }
 
     fn asked(&self, verb: &str, value: Option<&str>, reason: RollbackReason) -> Option<Cause> {
@@ -106,34 +141,27 @@ impl Draft<'_> {
         acts.then(|| Cause { by: "user".to_owned(), ..Cause::new(reason, format!("asked for by {verb} {value}")) })
     }
 
-    /// Whether each bake that follows a switch is done, and there is one.
+    /// Whether each bake is done, and there is one; or every phase is.
     pub fn bake_is_over(&self) -> bool {
-        let mut bakes =
-            self.plan.phases().iter().zip(&self.status.phases).filter(|(phase, _)| match plan::action(phase) {
-                Action::Bake(_) => true,
-                Action::Sql(_) | Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Approval => false,
-            });
-        let mut any = false;
-        bakes.all(|(_, status)| {
-            any = true;
-            status.state == crate::api::PhaseState::Done
-        }) && any
+        let is_bake = |phase: &crate::api::Phase| match plan::action(phase) {
+            Action::Bake(_) => true,
+            Action::Sql(_) | Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Approval => false,
+        };
+        let is_done = |phase: &crate::api::PhaseStatus| phase.state == PhaseState::Done;
+        let mut bakes = self
+            .plan
+            .phases()
+            .iter()
+            .zip(&self.status.phases)
+            .filter(|(phase, _)| is_bake(phase))
+            .map(|(_, status)| status)
+            .peekable();
+        let all_baked = bakes.peek().is_some() && bakes.all(is_done);
+        all_baked || (!self.status.phases.is_empty() && self.status.phases.iter().all(is_done))
     }
 
     /// Whether a Service is claimed or moved, so that marks have to be given up before the end.
     pub fn holds_marks(&self) -> bool {
-        self.status.traffic.iter().any(|traffic| match traffic.step {
-            TrafficStep::Unclaimed | TrafficStep::Released => false,
-            TrafficStep::ClaimIntended
-            | TrafficStep::Claimed
-            | TrafficStep::FlipIntended
-            | TrafficStep::Flipped
-            | TrafficStep::Confirmed
-            | TrafficStep::Drained
-            | TrafficStep::BackIntended
-            | TrafficStep::Back
-            | TrafficStep::BackDrained
-            | TrafficStep::ReleaseIntended => true,
-        })
+        self.status.traffic.iter().any(|traffic| traffic::holds_mark(traffic.step))
     }
 }

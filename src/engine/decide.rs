@@ -1,14 +1,15 @@
 //! `decide`: the heart of Alongside.
 
-use crate::api::{FORMAT_VERSION, MigrationStatus, State, Time};
+use crate::api::{FORMAT_VERSION, MigrationSpec, MigrationStatus, State, Time};
 
 use super::{
-    draft::{Decision, Draft, Plans},
+    draft::{Decision, Draft, Note, Plans},
     effect::Effect,
     explain,
     hold::Hold,
+    mark::Role,
     plan::Plan,
-    verb,
+    traffic, verb,
     world::World,
 };
 
@@ -17,19 +18,11 @@ use super::{
 /// Deciding again on an unchanged world changes nothing in status: that is why waiting costs no API writes. Effects may
 /// be asked for again, for the world hasn't shown them yet; each is idempotent.
 pub fn decide(plans: &Plans<'_>, status: &MigrationStatus, world: &World, now: Time) -> Decision {
-    let nothing = Plan { hash: String::new(), spec: crate::api::MigrationSpec::default() };
-    // While nothing is frozen, the candidate is what questions are asked about.
-    let plan = match (plans.frozen, plans.candidate) {
-        (Some(frozen), _) => frozen,
-        (None, Ok(candidate)) => candidate,
-        (None, Err(_)) => &nothing,
-    };
-    let mut draft = Draft::new(plan, status, world, now);
     if status.format_version > FORMAT_VERSION {
-        let hold = Hold::NewerFormat(status.format_version);
-        return Decision { status: status.clone(), at_once: vec![], after: vec![], wake: None, notes: vec![] }
-            .with_alarm(&hold);
+        return Decision::refuse(status);
     }
+    let unknown = Plan { hash: String::new(), spec: MigrationSpec::default() };
+    let mut draft = Draft::new(plans.in_force(status).unwrap_or(&unknown), status, world, now);
     draft.status.format_version = FORMAT_VERSION;
     draft.status.attempt = draft.status.attempt.max(1);
     draft.status.observed_generation = world.generation;
@@ -38,10 +31,20 @@ pub fn decide(plans: &Plans<'_>, status: &MigrationStatus, world: &World, now: T
     explain::finish(draft)
 }
 
+impl<'a> Plans<'a> {
+    /// The plan that status speaks of. While nothing is frozen, the candidate is what questions are asked about.
+    fn in_force(&self, status: &MigrationStatus) -> Option<&'a Plan> {
+        let Some(known) = &status.plan else { return self.candidate.ok() };
+        [self.frozen, self.candidate.ok()].into_iter().flatten().find(|plan| plan.hash == known.hash)
+    }
+}
+
 impl Decision {
-    fn with_alarm(mut self, hold: &Hold) -> Self {
-        self.notes.push(super::draft::Note { what: hold.word(), why: hold.to_string(), alarm: true });
-        self
+    /// Touches nothing that a newer operator has written.
+    fn refuse(status: &MigrationStatus) -> Self {
+        let hold = Hold::NewerFormat(status.format_version);
+        let note = Note { what: hold.word(), why: hold.to_string(), alarm: true };
+        Decision { status: status.clone(), at_once: vec![], after: vec![], wake: None, notes: vec![note] }
     }
 }
 
@@ -49,7 +52,7 @@ impl Draft<'_> {
     /// One step, by what the migration is in the middle of:
     /// 1. what has ended stays ended, until a retry;
     /// 2. a way back that has begun goes on, whatever else happens;
-    /// 3. without the frozen plan nothing moves but traffic: the way back is all in status;
+    /// 3. a Migration that goes away before it had a plan has nothing to take back;
     /// 4. a cause to go back comes before any step forward;
     /// 5. forward.
     fn step(&mut self, plans: &Plans<'_>) {
@@ -57,7 +60,7 @@ impl Draft<'_> {
             State::Succeeded => return self.end(),
             State::RolledBack => {
                 if !self.is_leaving() && self.begins_anew() {
-                    return self.wake_in(super::traffic::LOOK_AGAIN);
+                    return self.wake_in(traffic::LOOK_AGAIN);
                 }
                 return self.end();
             }
@@ -71,18 +74,19 @@ impl Draft<'_> {
         if self.is_going_back() {
             return self.go_back();
         }
-        if self.is_leaving() && self.status.plan.is_none() {
-            return self.end();
+        if self.status.plan.is_none() {
+            return if self.is_leaving() { self.end() } else { self.freeze_first_plan(plans) };
         }
-        if let Some(cause) = self.why_go_back().filter(|_| self.status.plan.is_some()) {
-            if self.past_no_return() && !cause.keeps_traffic {
-                self.no_way_back(&cause);
-                return;
-            }
-            self.begin_rollback(cause);
-            return self.go_back();
+        if let Some(hold) = self.must_look_before_leaving() {
+            self.hold(hold);
+            return self.wake_in(traffic::LOOK_AGAIN);
         }
-        if let Some(cause) = self.go_forward(plans) {
+        let cause = match self.why_go_back() {
+            Some(cause) if self.is_past_no_return() && !cause.keeps_traffic => return self.no_way_back(&cause),
+            Some(cause) => Some(cause),
+            None => self.go_forward(plans),
+        };
+        if let Some(cause) = cause {
             self.begin_rollback(cause);
             self.go_back();
         }
@@ -117,7 +121,7 @@ impl Draft<'_> {
 /// Whether an effect belongs to lane 1, the one that waits for nothing.
 pub fn is_lane_1(effect: &Effect) -> bool {
     match effect {
-        Effect::PatchService(patch) => patch.mark.role == super::mark::Role::Back,
+        Effect::PatchService(patch) => patch.mark.role == Role::Back,
         Effect::FreezePlan { .. }
         | Effect::AddFinalizer
         | Effect::RemoveFinalizer

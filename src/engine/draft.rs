@@ -1,6 +1,6 @@
 //! A decision in the making: what is remembered so far, and what will go out.
 
-use crate::api::{HistoryEntry, MAX_HISTORY, MAX_MESSAGE, MigrationStatus, PhaseState, Span, Time};
+use crate::api::{HistoryEntry, MAX_HISTORY, MAX_MESSAGE, MigrationStatus, PhaseState, PhaseStatus, Span, Time};
 
 use super::{
     effect::{Effect, JobOrder, JobRole, job_name},
@@ -96,7 +96,7 @@ impl<'a> Draft<'a> {
         let why = cut(why);
         let entry = HistoryEntry {
             at: self.now,
-            by: by.to_owned(),
+            by: cut_to(by.to_owned(), MAX_NAME),
             what: what.to_owned(),
             phase: phase.map(str::to_owned),
             why: why.clone(),
@@ -118,12 +118,10 @@ impl<'a> Draft<'a> {
         self.status.phases.iter().position(|phase| phase.state != PhaseState::Done)
     }
 
-    /// Whether the point of no return has been passed: its phase has begun.
-    pub fn past_no_return(&self) -> bool {
-        self.plan
-            .point_of_no_return()
-            .and_then(|index| self.status.phases.get(index))
-            .is_some_and(|phase| phase.state != PhaseState::Pending)
+    /// Whether the point of no return has been passed: its phase has been announced, every mark has been given up, and
+    /// its work has been announced too. Kept in status, for it must be known without the plan.
+    pub fn is_past_no_return(&self) -> bool {
+        self.status.phases.iter().any(|phase| phase.point_of_no_return && !is_crossing(phase))
     }
 
     /// Whether the Migration is going away.
@@ -136,22 +134,33 @@ impl<'a> Draft<'a> {
 
     /// An order for a Job.
     pub fn job(&self, phase: usize, role: JobRole, tries: u32) -> JobOrder {
-        let phase = self.plan.phases()[phase].name.clone();
-        let name =
-            job_name(&self.world.name, &self.world.uid, &self.plan.hash, &phase, role, self.status.attempt, tries);
+        let phase = self.status.phases[phase].name.clone();
+        let attempt = self.status.attempt;
+        let name = job_name(&self.world.name, &self.world.uid, &self.plan.hash, &phase, role, attempt, tries);
         let orphan = self.is_leaving();
-        JobOrder { name, phase, role, attempt: self.status.attempt, tries, tombstone: false, orphan }
+        JobOrder { name, phase, role, attempt, tries, tombstone: false, orphan }
     }
 }
 
+/// Whether a phase that is the point of no return has been announced, and nothing of its work has.
+pub(crate) fn is_crossing(phase: &PhaseStatus) -> bool {
+    phase.point_of_no_return && phase.state == PhaseState::Intended && phase.job.is_none()
+}
+
+/// Longest name of a person that the history keeps, in bytes: an annotation may hold anything.
+const MAX_NAME: usize = 253;
+
 /// Cuts a message to the size that status keeps.
-pub(crate) fn cut(mut text: String) -> String {
-    if text.len() > MAX_MESSAGE {
-        let mut end = MAX_MESSAGE - 1;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+pub(crate) fn cut(text: String) -> String {
+    cut_to(text, MAX_MESSAGE)
+}
+
+/// Cuts a text to a size in bytes, and shows that it did.
+pub(crate) fn cut_to(mut text: String, size: usize) -> String {
+    const MORE: &str = "…";
+    if text.len() > size {
+        text.truncate(text.floor_char_boundary(size - MORE.len()));
+        text.push_str(MORE);
     }
     text
 }

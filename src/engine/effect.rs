@@ -42,6 +42,27 @@ pub enum Effect {
     Drain(DrainOrder),
 }
 
+impl Effect {
+    /// The names of all kinds, for metrics and for the list of boundaries that crash tests walk.
+    pub const NAMES: [&'static str; 8] =
+        ["FreezePlan", "AddFinalizer", "RemoveFinalizer", "CreateJob", "SettleJob", "StopJob", "PatchService", "Drain"];
+
+    /// The name of its kind.
+    pub fn name(&self) -> &'static str {
+        let index = match self {
+            Effect::FreezePlan { .. } => 0,
+            Effect::AddFinalizer => 1,
+            Effect::RemoveFinalizer => 2,
+            Effect::CreateJob(_) => 3,
+            Effect::SettleJob { .. } => 4,
+            Effect::StopJob { .. } => 5,
+            Effect::PatchService(_) => 6,
+            Effect::Drain(_) => 7,
+        };
+        Self::NAMES[index]
+    }
+}
+
 /// A Job to make.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobOrder {
@@ -55,7 +76,8 @@ pub struct JobOrder {
     pub attempt: u32,
     /// The try within the attempt.
     pub tries: u32,
-    /// Made suspended: it never runs, but nobody else can make it any more.
+    /// Made suspended: it never runs, but nobody else can make it any more. Where a Job of that name is there after all,
+    /// nothing happens to it: that is how a cache that lags behind is told from a Job that is gone.
     pub tombstone: bool,
     /// Made while the Migration is going away: without owner, or the garbage collector would take it at once.
     pub orphan: bool,
@@ -101,8 +123,13 @@ pub fn job_name(
         JobRole::Do | JobRole::Undo => "",
     };
     let digest = Sha256::digest(format!("{uid}\n{plan}\n{phase}\n{}\n{attempt}\n{tries}", role.name()).as_bytes());
-    let cut = |name: &str, length: usize| name.chars().take(length).collect::<String>();
-    format!("{}-{}-{}", cut(migration, 26), cut(phase, 24), hex(&digest[..5]))
+    format!("{}-{}-{}", label_part(migration, 26), label_part(phase, 24), hex(&digest[..5]))
+}
+
+/// The beginning of a name, fit to stand before a dash: a Migration's name may hold dots, and `.-` is in no valid name.
+pub(crate) fn label_part(name: &str, length: usize) -> String {
+    let cut: String = name.chars().take(length).map(|c| if c == '.' { '-' } else { c }).collect();
+    cut.trim_end_matches('-').to_owned()
 }
 
 /// A write to a Service: if it is as expected, it becomes as wanted.

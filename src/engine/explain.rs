@@ -1,16 +1,17 @@
-//! What a decision says of itself: state, message, next command and conditions, all from one typed hold.
+//! What a decision says of itself: state, message and progress, all from one typed hold.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as MetaTime};
-
-use crate::api::{GuardStatus, PhaseState, State, Time};
+use crate::api::{GuardStatus, HistoryEntry, HoldStatus, MAX_STATUS, MigrationStatus, PhaseState, State, Time};
 
 use super::{
-    draft::{Decision, Draft, cut},
-    guard::{GuardView, Verdict},
+    draft::{Decision, Draft, cut, cut_to},
+    guard::{GuardView, Silence, Verdict},
     hold::{Class, Hold},
-    plan::{self, Action},
     traffic, verb,
+    world::RESYNC,
 };
+
+/// Length that a phase's message is cut to where status would be too long otherwise, in bytes.
+const SHORT_MESSAGE: usize = 128;
 
 /// Turns a draft into a decision.
 pub(crate) fn finish(mut draft: Draft<'_>) -> Decision {
@@ -18,7 +19,20 @@ pub(crate) fn finish(mut draft: Draft<'_>) -> Decision {
     draft.show_guards();
     draft.show_hold();
     draft.show_conditions();
-    Decision { status: draft.status, at_once: draft.at_once, after: draft.after, wake: draft.wake, notes: draft.notes }
+    bound(&mut draft.status);
+    let ended = has_ended(draft.status.state);
+    let wake = draft.wake.or((!ended).then_some(RESYNC));
+    Decision { status: draft.status, at_once: draft.at_once, after: draft.after, wake, notes: draft.notes }
+}
+
+/// Whether a migration has come to its end, one way or the other.
+pub(crate) fn has_ended(state: State) -> bool {
+    match state {
+        State::Succeeded | State::RolledBack => true,
+        State::Pending | State::Preflight | State::Running | State::Waiting | State::RollingBack | State::Stalled => {
+            false
+        }
+    }
 }
 
 impl Draft<'_> {
@@ -26,9 +40,8 @@ impl Draft<'_> {
         let done = self.status.phases.iter().filter(|phase| phase.state == PhaseState::Done).count();
         let planned = self.status.phases.len().max(self.plan.phases().len());
         self.status.progress = format!("{done}/{planned}");
-        let ended = matches!(self.status.state, State::Succeeded | State::RolledBack);
         // On the way back the phase shown stays the one that was under way when it began.
-        if !self.is_going_back() && !ended {
+        if !self.is_going_back() && !has_ended(self.status.state) {
             self.status.phase = self
                 .current()
                 .and_then(|index| self.status.phases.get(index))
@@ -59,238 +72,98 @@ impl Draft<'_> {
     }
 
     fn show_hold(&mut self) {
-        let ended = matches!(self.status.state, State::Succeeded | State::RolledBack);
+        self.show_state();
+        let ended = has_ended(self.status.state);
         let going_back = self.is_going_back();
-        let class = self.hold.as_ref().map(Hold::class);
-        if !ended {
-            self.status.state = match class {
-                Some(Class::Stall) => State::Stalled,
-                Some(Class::Wait | Class::Work) | None if going_back => State::RollingBack,
-                _ if self.status.begun == 0 => State::Preflight,
-                Some(Class::Wait) => State::Waiting,
-                Some(Class::Work) | None => State::Running,
-            };
-            // A plan that waits for its first approval has passed its preflight.
-            if self.status.state == State::Preflight && matches!(self.hold, Some(Hold::Approval { .. } | Hold::Paused))
-            {
-                self.status.state = State::Waiting;
-            }
-        }
-        let message = match (&self.status.state, &self.hold) {
+        let message = match (self.status.state, &self.hold) {
             (State::Succeeded, _) => "every phase is done".to_owned(),
-            (State::RolledBack, _) => self.rolled_back_message(),
-            (_, Some(hold)) if going_back => format!("{}; {hold}", self.rollback_message()),
+            (State::RolledBack, _) => self.rollback_message("rolled back"),
+            (_, Some(hold)) if going_back => format!("{}; {hold}", self.rollback_message("rolling back")),
             (_, Some(hold)) => hold.to_string(),
-            (_, None) if going_back => self.rollback_message(),
+            (_, None) if going_back => self.rollback_message("rolling back"),
             (_, None) => "going on".to_owned(),
         };
         self.status.message = cut(message);
         self.status.next = self.next_command();
-        let since = |word: &str, draft: &Self| {
-            draft.status.hold.as_ref().filter(|hold| hold.reason == word).map_or(draft.now, |hold| hold.since)
-        };
-        self.status.hold = self.hold.as_ref().filter(|_| !ended).map(|hold| crate::api::HoldStatus {
-            reason: hold.word().to_owned(),
-            since: since(hold.word(), self),
-            deadline: None,
-            on_deadline: None,
+        let hold = self.hold.as_ref().filter(|_| !ended).map(|hold| {
+            let known = self.status.hold.as_ref().filter(|known| known.reason == hold.word());
+            let deadline = self.deadline(hold);
+            HoldStatus {
+                reason: hold.word().to_owned(),
+                since: known.map_or(self.now, |known| known.since),
+                deadline: deadline.map(|(at, _)| at),
+                on_deadline: deadline.map(|(_, meaning)| meaning.to_owned()),
+            }
         });
+        self.status.hold = hold;
     }
 
-    fn rollback_message(&self) -> String {
-        self.status.rollback.as_ref().map_or_else(String::new, |rollback| format!("rolling back: {}", rollback.message))
-    }
-
-    fn rolled_back_message(&self) -> String {
-        self.status.rollback.as_ref().map_or_else(
-            || "taken back before the first effect".to_owned(),
-            |rollback| format!("rolled back: {}", rollback.message),
-        )
-    }
-
-    /// What a person can do next, down to the command that takes traffic back by hand.
-    fn next_command(&self) -> Option<String> {
-        let (name, namespace) = (&self.world.name, &self.world.namespace);
-        let plan = self.status.plan.as_ref()?;
-        let any = verb::binding("*", &plan.hash, self.status.attempt);
-        let annotate = |verb: &str, value: &str| {
-            format!("kubectl -n {namespace} annotate --overwrite migration {name} alongside.dev/{verb}='{value}'")
-        };
-        if self.status.state == State::RolledBack {
-            return Some(annotate("retry", &any));
-        }
-        match self.hold.as_ref()? {
-            Hold::Approval { phase } => {
-                let value = verb::binding(phase, &plan.hash, self.status.attempt);
-                Some(annotate("approve", &value))
-            }
-            Hold::Paused => Some(format!("kubectl -n {namespace} annotate migration {name} alongside.dev/pause-")),
-            Hold::PreflightJobFailed { .. } | Hold::UndoFailed { .. } | Hold::FailedForGood { .. } => {
-                Some(annotate("retry", &any))
-            }
-            Hold::OldSideGone { service } | Hold::ForeignSelector { service } | Hold::ForeignMark { service } => {
-                self.by_hand(service)
-            }
-            Hold::RollbackNotReady { .. }
-            | Hold::Baking { .. }
-            | Hold::Observing { .. }
-            | Hold::GuardBreached { .. }
-            | Hold::GuardSilent { .. } => Some(annotate("rollback", &any)),
-            Hold::JobRuns { .. } | Hold::RetryLater { .. } | Hold::Draining { .. } | Hold::Confirming { .. } => {
-                Some(annotate("abort", &any))
-            }
-            Hold::Until { .. }
-            | Hold::NewerFormat(_)
-            | Hold::PreflightNotAsked
-            | Hold::PreflightRefused(_)
-            | Hold::PreflightWaits(_)
-            | Hold::Storing
-            | Hold::PlanLost(_)
-            | Hold::PreflightJob { .. }
-            | Hold::Claiming { .. }
-            | Hold::ClaimedByOther { .. }
-            | Hold::BaselineMissing
-            | Hold::BaselineRefused { .. }
-            | Hold::ServiceUnseen { .. }
-            | Hold::ServiceAbsent { .. }
-            | Hold::NewSideNotServing { .. }
-            | Hold::Writing { .. }
-            | Hold::JobStops { .. }
-            | Hold::Undoing { .. }
-            | Hold::NoWayBack { .. }
-            | Hold::Releasing { .. } => None,
-        }
-    }
-
-    /// The `kubectl patch` that moves a Service's traffic back.
-    fn by_hand(&self, service: &str) -> Option<String> {
-        let traffic = self.status.traffic.iter().find(|traffic| traffic.service == service)?;
-        let patch = serde_json::json!({ "spec": { "selector": traffic.from } });
-        Some(format!("kubectl -n {} patch service {service} -p '{patch}'", self.world.namespace))
-    }
-
-    fn show_conditions(&mut self) {
-        let state = self.status.state;
-        let stalled = state == State::Stalled;
-        let ended = matches!(state, State::Succeeded | State::RolledBack);
-        // A bake that is the last phase `until` allows would hold a sync open for its whole length (behaviour 41).
-        let ready =
-            state == State::Succeeded || (!stalled && self.hold.as_ref().is_some_and(|hold| self.is_at_rest(hold)));
-        let word = match (&self.hold, state) {
-            (_, State::Succeeded) => "Succeeded".to_owned(),
-            (_, State::RolledBack) => "RolledBack".to_owned(),
-            (Some(hold), _) => hold.word().to_owned(),
-            (None, _) => "GoingOn".to_owned(),
-        };
-        let message = self.status.message.clone();
-        let failed = stalled || state == State::RolledBack;
-        self.condition("Ready", ready, &word, &message);
-        self.condition("Reconciling", !ready && !failed && !ended, &word, &message);
-        self.condition("Stalled", failed, &word, &message);
-        let unhealthy = self.world.guards.iter().find(|guard| !guard.dry_run && guard.verdict != Verdict::Pass);
-        let (healthy, word, message) = match unhealthy {
-            None => (true, "Passing", "every guard passes".to_owned()),
-            Some(guard) => (false, verdict_word(&guard.verdict), format!("guard {} does not pass", guard.name)),
-        };
-        self.condition("GuardsHealthy", healthy, word, &message);
-        self.show_rollback_ready();
-    }
-
-    fn show_rollback_ready(&mut self) {
-        let flipped = self.status.traffic.iter().any(|traffic| traffic::has_flipped(traffic.step));
-        let was = self.status.conditions.iter().find(|c| c.type_ == "RollbackReady").map(|c| c.status.clone());
-        if !flipped || self.bake_is_over() {
-            self.status.conditions.retain(|condition| condition.type_ != "RollbackReady");
+    fn show_state(&mut self) {
+        if has_ended(self.status.state) {
             return;
         }
-        match self.rollback_ready() {
-            Ok(()) => self.condition("RollbackReady", true, "Ready", "traffic can go back at any moment"),
-            Err(why) => {
-                if was.as_deref() != Some("False") {
-                    let phase = self.status.phase.clone();
-                    self.alarm("RollbackNotReady", phase.as_deref(), format!("the way back is not open: {why}"));
-                }
-                self.condition("RollbackReady", false, "NotReady", &why);
-            }
-        }
+        let class = self.hold.as_ref().map(Hold::class);
+        self.status.state = match class {
+            Some(Class::Stall) => State::Stalled,
+            Some(Class::Wait | Class::Work) | None if self.is_going_back() => State::RollingBack,
+            // A plan that waits for its first approval has passed its preflight.
+            Some(Class::Wait) if matches!(self.hold, Some(Hold::Approval { .. } | Hold::Paused)) => State::Waiting,
+            Some(Class::Wait | Class::Work) | None if self.status.begun == 0 => State::Preflight,
+            Some(Class::Wait) => State::Waiting,
+            Some(Class::Work) | None => State::Running,
+        };
     }
 
-    /// Whether all that the user asked for so far is done, and what is left is time or a later `until`.
-    fn is_at_rest(&self, hold: &Hold) -> bool {
-        match hold {
-            Hold::Until { .. } => true,
-            Hold::Baking { phase } => {
-                self.world.until.as_deref() == Some(phase)
-                    && self.plan.phases().iter().any(|p| p.name == *phase && matches!(plan::action(p), Action::Bake(_)))
-            }
-            Hold::NewerFormat(_)
-            | Hold::PreflightNotAsked
-            | Hold::PreflightRefused(_)
-            | Hold::PreflightWaits(_)
-            | Hold::Storing
-            | Hold::PlanLost(_)
-            | Hold::PreflightJob { .. }
-            | Hold::PreflightJobFailed { .. }
-            | Hold::Claiming { .. }
-            | Hold::ClaimedByOther { .. }
-            | Hold::Paused
-            | Hold::Approval { .. }
-            | Hold::GuardSilent { .. }
-            | Hold::GuardBreached { .. }
-            | Hold::BaselineMissing
-            | Hold::BaselineRefused { .. }
-            | Hold::ServiceUnseen { .. }
-            | Hold::ServiceAbsent { .. }
-            | Hold::ForeignSelector { .. }
-            | Hold::ForeignMark { .. }
-            | Hold::NewSideNotServing { .. }
-            | Hold::OldSideGone { .. }
-            | Hold::Writing { .. }
-            | Hold::Confirming { .. }
-            | Hold::Draining { .. }
-            | Hold::JobRuns { .. }
-            | Hold::JobStops { .. }
-            | Hold::RetryLater { .. }
-            | Hold::FailedForGood { .. }
-            | Hold::Observing { .. }
-            | Hold::RollbackNotReady { .. }
-            | Hold::UndoFailed { .. }
-            | Hold::Undoing { .. }
-            | Hold::NoWayBack { .. }
-            | Hold::Releasing { .. } => false,
+    /// Until when a wait is an ordinary one, and what comes then. A wait without a deadline goes on until what it waits
+    /// for has come.
+    fn deadline(&self, hold: &Hold) -> Option<(Time, &'static str)> {
+        if self.is_going_back() {
+            return None;
         }
+        if let Hold::GuardSilent { guard, over_budget: false, .. } = hold {
+            let view = self.world.guards.iter().find(|view| view.name == *guard)?;
+            let Verdict::Silent { since, .. } = view.verdict else { return None };
+            let present = self.current().unwrap_or(self.status.phases.len());
+            let spec = self.plan.guards_during(present).into_iter().find(|spec| spec.name == *guard)?;
+            return Some((since.after(spec.hold_budget.unwrap_or(crate::api::Guard::DEFAULT_HOLD_BUDGET)), "Pause"));
+        }
+        let meaning = if self.is_past_no_return() { "Stall" } else { "Rollback" };
+        let confirmed = if let Hold::Confirming { service } = hold {
+            let traffic = self.status.traffic.iter().find(|traffic| traffic.service == *service)?;
+            traffic.flipped_at.map(|at| at.after(traffic::CONFIRM_DEADLINE))
+        } else {
+            None
+        };
+        let index = self.current()?;
+        let started = self.status.phases[index].started_at;
+        let timeout = self.plan.phases().get(index).and_then(|phase| phase.timeout);
+        let late = started.zip(timeout).map(|(started, timeout)| started.after(timeout));
+        confirmed.into_iter().chain(late).min().map(|at| (at, meaning))
     }
 
-    fn condition(&mut self, type_: &str, holds: bool, reason: &str, message: &str) {
-        let status = if holds { "True" } else { "False" };
-        let known = self.status.conditions.iter_mut().find(|condition| condition.type_ == type_);
-        let at = meta_time(self.now);
-        let generation = Some(self.status.observed_generation);
-        match known {
-            Some(known) => {
-                if known.status != status {
-                    known.last_transition_time = at;
-                }
-                status.clone_into(&mut known.status);
-                reason.clone_into(&mut known.reason);
-                message.clone_into(&mut known.message);
-                known.observed_generation = generation;
-            }
-            None => self.status.conditions.push(Condition {
-                type_: type_.to_owned(),
-                status: status.to_owned(),
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-                last_transition_time: at,
-                observed_generation: generation,
-            }),
+    fn rollback_message(&self, word: &str) -> String {
+        let why = self.status.rollback.as_ref().map_or("", |rollback| &rollback.message);
+        format!("{word}: {why}")
+    }
+}
+
+/// Keeps status within its size: first the oldest history goes, then the phases' messages become short.
+fn bound(status: &mut MigrationStatus) {
+    let size = |status: &MigrationStatus| serde_json::to_vec(status).map_or(usize::MAX, |text| text.len());
+    let mut now = size(status);
+    while now > MAX_STATUS && !status.history.is_empty() {
+        let oldest: HistoryEntry = status.history.remove(0);
+        now = now.saturating_sub(serde_json::to_vec(&oldest).map_or(0, |text| text.len()));
+    }
+    if size(status) > MAX_STATUS {
+        for phase in &mut status.phases {
+            phase.message = phase.message.take().map(|message| cut_to(message, SHORT_MESSAGE));
         }
     }
 }
 
 /// A verdict as one word, for status and metrics.
 pub fn verdict_word(verdict: &Verdict) -> &'static str {
-    use super::guard::Silence;
     match verdict {
         Verdict::Pass => "Pass",
         Verdict::Breach { .. } => "Breach",
@@ -313,12 +186,8 @@ fn guard_status(guard: &GuardView, word: &str, now: Time) -> GuardStatus {
         name: guard.name.clone(),
         verdict: word.to_owned(),
         value: guard.value.map(|value| value.to_string()),
-        limit: Some(guard.limit.clone()).filter(|limit| !limit.is_empty()),
+        limit: Some(cut_to(guard.limit.clone(), SHORT_MESSAGE)).filter(|limit| !limit.is_empty()),
         since: now,
         dry_run: guard.dry_run,
     }
-}
-
-fn meta_time(at: Time) -> MetaTime {
-    MetaTime(jiff::Timestamp::from_second(at.0.div_euclid(1000)).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
 }

@@ -22,10 +22,12 @@ pub enum Hold {
     Storing,
     /// The frozen plan is gone, and the spec is another by now.
     PlanLost(String),
+    /// The spec has changed in a phase that has begun.
+    BegunEdited { phase: String },
     /// A store is being asked.
     PreflightJob { phase: String },
     /// A store refused.
-    PreflightJobFailed { phase: String, message: String },
+    PreflightJobFailed { phase: String, tries: u32, message: String },
     /// A Service is being claimed.
     Claiming { service: String },
     /// A Service belongs to another migration.
@@ -48,9 +50,11 @@ pub enum Hold {
     ServiceUnseen { service: String },
     /// A Service isn't there.
     ServiceAbsent { service: String },
-    /// A Service's selector is neither on the old side nor on the new one.
+    /// A Service carries a later mark of ours than status knows of.
+    StatusBehind { service: String },
+    /// A Service's selector isn't where this migration has left it.
     ForeignSelector { service: String },
-    /// A Service carries a mark that isn't the one written last.
+    /// A Service carries another mark than it should.
     ForeignMark { service: String },
     /// The new side has too few serving pods.
     NewSideNotServing { service: String, serving: u32, wanted: u32 },
@@ -64,12 +68,14 @@ pub enum Hold {
     Draining { service: String },
     /// A Job works.
     JobRuns { phase: String },
+    /// A Job can't be made.
+    JobRefused { phase: String, why: String },
     /// A Job is stopped.
     JobStops { phase: String },
     /// A failed action is tried again later.
     RetryLater { phase: String, at: Time, message: String },
     /// An action failed after the point of no return.
-    FailedForGood { phase: String, message: String },
+    FailedForGood { phase: String, tries: u32, message: String },
     /// A bound must hold for longer.
     Observing { phase: String },
     /// Guarded time must pass.
@@ -77,7 +83,7 @@ pub enum Hold {
     /// The way back isn't open.
     RollbackNotReady { why: String },
     /// An undo failed after its tries.
-    UndoFailed { phase: String, message: String },
+    UndoFailed { phase: String, tries: u32, message: String },
     /// An undo works.
     Undoing { phase: String },
     /// Something asks for a way back that doesn't exist any more.
@@ -124,10 +130,13 @@ impl Hold {
             | Hold::BaselineMissing
             | Hold::NewSideNotServing { .. }
             | Hold::RollbackNotReady { .. }
+            | Hold::JobRefused { .. }
             | Hold::ServiceUnseen { .. } => Class::Wait,
             Hold::NewerFormat(_)
             | Hold::PreflightRefused(_)
             | Hold::PlanLost(_)
+            | Hold::BegunEdited { .. }
+            | Hold::StatusBehind { .. }
             | Hold::PreflightJobFailed { .. }
             | Hold::ClaimedByOther { .. }
             | Hold::BaselineRefused { .. }
@@ -151,6 +160,9 @@ impl Hold {
             Hold::PreflightWaits(_) => "PreflightWaits",
             Hold::Storing => "StoringPlan",
             Hold::PlanLost(_) => "PlanLost",
+            Hold::BegunEdited { .. } => "BegunPhaseEdited",
+            Hold::StatusBehind { .. } => "StatusBehind",
+            Hold::JobRefused { .. } => "JobRefused",
             Hold::PreflightJob { .. } => "AskingStore",
             Hold::PreflightJobFailed { .. } => "StoreRefused",
             Hold::Claiming { .. } => "Claiming",
@@ -198,8 +210,8 @@ impl fmt::Display for Silence {
             Silence::Unavailable => "Prometheus does not answer",
             Silence::LowTraffic { .. } => "there is too little traffic to judge by",
             Silence::MultiSeries { .. } => "its query returns several series; aggregate them to one",
+            Silence::NoBaseline => "traffic has moved and there is no baseline to compare with",
             Silence::Doubtful => "its limit is exceeded, but not for long enough to be a breach",
-            Silence::NoBaseline => "it compares with the time before the flip, and no baseline of that was taken",
         })
     }
 }
@@ -214,19 +226,33 @@ impl fmt::Display for Hold {
             Hold::PreflightRefused(findings) => {
                 let first = findings.first().map(ToString::to_string).unwrap_or_default();
                 match findings.len() {
-                    0 | 1 => write!(f, "refused before the first effect: {first}"),
-                    more => write!(f, "refused before the first effect: {first} (and {} more)", more - 1),
+                    0 | 1 => write!(f, "the spec can't be carried out: {first}"),
+                    more => write!(f, "the spec can't be carried out: {first} (and {} more)", more - 1),
                 }
             }
-            Hold::PreflightWaits(finding) => write!(f, "waiting before the first effect: {finding}"),
+            Hold::PreflightWaits(finding) => write!(f, "not ready to begin: {finding}"),
             Hold::Storing => f.write_str("writing down the plan"),
             Hold::PlanLost(revision) => write!(
                 f,
                 "the ControllerRevision {revision} that holds the plan is gone and the spec has changed since; \
                  put the spec back as it was"
             ),
+            Hold::BegunEdited { phase } => {
+                write!(
+                    f,
+                    "phase {phase} has begun and the spec says something else about it now; put it back as it was"
+                )
+            }
+            Hold::StatusBehind { service } => write!(
+                f,
+                "Service {service} carries a later mark of this migration than its status knows of; one of the two was \
+                 put back from a copy"
+            ),
+            Hold::JobRefused { phase, why } => write!(f, "the Job of phase {phase} can't be made: {why}"),
             Hold::PreflightJob { phase } => write!(f, "asking the store of phase {phase} before the first effect"),
-            Hold::PreflightJobFailed { phase, message } => write!(f, "the store of phase {phase} refused: {message}"),
+            Hold::PreflightJobFailed { phase, message, .. } => {
+                write!(f, "the store of phase {phase} refused: {message}")
+            }
             Hold::Claiming { service } => write!(f, "marking Service {service} as this migration's"),
             Hold::ClaimedByOther { service, uid } => write!(
                 f,
@@ -247,12 +273,12 @@ impl fmt::Display for Hold {
             Hold::ServiceAbsent { service } => write!(f, "Service {service} does not exist"),
             Hold::ForeignSelector { service } => write!(
                 f,
-                "the selector of Service {service} points neither at the old side nor at the new one; someone else set \
-                 it: set it to one of the two"
+                "someone else set the selector of Service {service}, and it is not overwritten; set it to the old side \
+                 or to the new one"
             ),
             Hold::ForeignMark { service } => write!(
                 f,
-                "someone else changed the annotation alongside.dev/epoch of Service {service}; traffic is not moved \
+                "someone else replaced Service {service} or its annotation alongside.dev/epoch; traffic is not moved \
                  while it is unclear who moves it"
             ),
             Hold::NewSideNotServing { service, serving, wanted } => {
@@ -269,15 +295,15 @@ impl fmt::Display for Hold {
             Hold::JobRuns { phase } => write!(f, "phase {phase} runs its Job"),
             Hold::JobStops { phase } => write!(f, "stopping the Job of phase {phase}"),
             Hold::RetryLater { phase, at, message } => {
-                write!(f, "phase {phase} failed and is tried again at {at}: {message}")
+                write!(f, "phase {phase} is tried again at {at}: {message}")
             }
-            Hold::FailedForGood { phase, message } => {
+            Hold::FailedForGood { phase, message, .. } => {
                 write!(f, "phase {phase} failed after the point of no return: {message}")
             }
             Hold::Observing { phase } => write!(f, "phase {phase} waits until its bound has held long enough"),
             Hold::Baking { phase } => write!(f, "phase {phase} keeps the old side while the guards watch"),
             Hold::RollbackNotReady { why } => write!(f, "the way back is not open: {why}"),
-            Hold::UndoFailed { phase, message } => write!(f, "phase {phase} could not be taken back: {message}"),
+            Hold::UndoFailed { phase, message, .. } => write!(f, "phase {phase} could not be taken back: {message}"),
             Hold::Undoing { phase } => write!(f, "taking back phase {phase}"),
             Hold::NoWayBack { why } => write!(f, "past the point of no return: {why}; there is no way back"),
             Hold::Releasing { service } => write!(f, "giving up the mark on Service {service}"),

@@ -2,12 +2,16 @@
 //!
 //! No clock, no network, no randomness and no logging: everything comes in as a value and goes out as one.
 
+mod adopt;
+mod advice;
 mod cause;
+mod conditions;
 mod decide;
 mod draft;
 pub mod effect;
 mod explain;
 mod forward;
+mod gate;
 pub mod guard;
 mod hold;
 mod jobs;
@@ -19,10 +23,10 @@ mod traffic;
 pub mod verb;
 pub mod world;
 
+pub use adopt::revision_name;
 pub use decide::{decide, is_lane_1};
 pub use draft::{Decision, Note, Plans};
 pub use explain::verdict_word;
-pub use forward::revision_name;
 pub use hold::{Class, Hold};
 pub use plan::Plan;
 pub use traffic::{CONFIRM_DEADLINE, DEFAULT_DRAIN_DEADLINE, has_flipped, in_effect};

@@ -1,10 +1,14 @@
 //! The plan: the spec as it was when it was frozen, with every question about it answered once.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 
 use crate::api::{
     Approval, BakeAction, Guard, JobAction, MigrationSpec, ObserveAction, OnRollback, Phase, SqlAction, SwitchAction,
 };
+
+use super::world::{Finding, Weight};
 
 /// A frozen plan. Effects come from nothing else.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +86,11 @@ impl Plan {
         &self.spec.phases
     }
 
+    /// The phase of this name.
+    pub fn phase(&self, name: &str) -> Option<&Phase> {
+        self.phases().iter().find(|phase| phase.name == name)
+    }
+
     /// Position of a phase.
     pub fn index_of(&self, phase: &str) -> Option<usize> {
         self.phases().iter().position(|p| p.name == phase)
@@ -90,6 +99,34 @@ impl Plan {
     /// Position of the first phase after which there is no way back.
     pub fn point_of_no_return(&self) -> Option<usize> {
         self.phases().iter().position(|p| p.point_of_no_return)
+    }
+
+    /// What the phases say that can't be true at once. Admission refuses most of it; a plan that got past it is refused
+    /// before its first effect.
+    pub fn contradictions(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut moved = BTreeSet::new();
+        for (index, phase) in self.phases().iter().enumerate() {
+            let Some(switch) = &phase.switch else { continue };
+            for service in switch.service_names() {
+                if !moved.insert(service) {
+                    findings.push(Finding {
+                        weight: Weight::Refuse,
+                        path: format!("spec.phases[{index}].switch"),
+                        message: format!("Service {service} is moved twice; a migration moves each Service once"),
+                    });
+                }
+            }
+            if phase.point_of_no_return {
+                findings.push(Finding {
+                    weight: Weight::Refuse,
+                    path: format!("spec.phases[{index}].pointOfNoReturn"),
+                    message: "a switch can be taken back: put the point of no return on the phase that can't"
+                        .to_owned(),
+                });
+            }
+        }
+        findings
     }
 
     /// The guards that hold during a phase: the migration's, with the phase's own added or put in their place.

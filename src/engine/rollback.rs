@@ -1,14 +1,16 @@
 //! The way back, in three lanes (design section 3): 1 traffic, and 1b those still connected to the new side; 2 Jobs
 //! stopped; 3 schema and Jobs taken back in reverse order. Lanes 1 and 2 begin together, lane 3 waits for both.
 
-use crate::api::{PhaseState, RollbackStatus, State, TrafficStep};
+use crate::api::{DeletionPolicy, PhaseState, RollbackStatus, State};
 
 use super::{
     cause::Cause,
     draft::Draft,
     effect::Effect,
+    hold::Hold,
     plan::{self, Undo},
-    world::{Side, Sight},
+    verb,
+    world::RESYNC,
 };
 
 impl Draft<'_> {
@@ -17,12 +19,18 @@ impl Draft<'_> {
         self.status.rollback.as_ref().is_some_and(|rollback| rollback.done.is_none())
     }
 
+    fn keeps_traffic(&self) -> bool {
+        self.status.rollback.as_ref().is_some_and(|rollback| rollback.keeps_traffic)
+    }
+
     /// Begins the way back.
     pub fn begin_rollback(&mut self, cause: Cause) {
         let phase = self.status.phase.clone();
         let word = if cause.keeps_traffic { "LettingGo" } else { "RollingBack" };
-        for (name, value) in [("abort", &self.world.verbs.abort), ("rollback", &self.world.verbs.rollback)] {
-            if let Some(value) = value {
+        let verbs = &self.world.verbs;
+        for (name, value) in [("abort", &verbs.abort), ("rollback", &verbs.rollback)] {
+            let spoken_to = phase.as_deref().unwrap_or_default();
+            if let Some(value) = value.as_ref().filter(|value| verb::is_bound_to_any(value, spoken_to, &self.status)) {
                 self.status.verbs.insert(name.to_owned(), value.clone());
             }
         }
@@ -31,7 +39,7 @@ impl Draft<'_> {
             message: super::draft::cut(cause.message.clone()),
             keeps_traffic: cause.keeps_traffic,
             sample_at: cause.sample_at,
-            seen_at: self.now,
+            seen_at: cause.seen_at.unwrap_or(self.now),
             ..RollbackStatus::default()
         });
         if cause.by == "operator" {
@@ -43,7 +51,14 @@ impl Draft<'_> {
 
     /// Goes on with the way back.
     pub fn go_back(&mut self) {
-        let keeps_traffic = self.status.rollback.as_ref().is_some_and(|rollback| rollback.keeps_traffic);
+        if let Some(why) = self.why_let_go() {
+            if let Some(rollback) = &mut self.status.rollback {
+                rollback.keeps_traffic = true;
+            }
+            let phase = self.status.phase.clone();
+            self.alarm("LettingGo", phase.as_deref(), format!("the Migration is deleted and traffic stays: {why}"));
+        }
+        let keeps_traffic = self.keeps_traffic();
         let traffic_is_back = keeps_traffic || self.lane_1();
         let jobs_stopped = self.lane_2();
         let undone = traffic_is_back && jobs_stopped && (keeps_traffic || self.lane_3());
@@ -52,11 +67,25 @@ impl Draft<'_> {
         }
     }
 
+    /// Why a Migration that is going away takes nothing more back: nobody is left to wait for what only a person could
+    /// mend.
+    fn why_let_go(&self) -> Option<String> {
+        if !self.is_leaving() || self.keeps_traffic() {
+            return None;
+        }
+        match self.world.deletion_policy {
+            DeletionPolicy::Orphan => Some("deletionPolicy is Orphan".to_owned()),
+            DeletionPolicy::Rollback => self.why_traffic_stays().map(|hold| hold.to_string()),
+        }
+    }
+
     fn lane_1(&mut self) -> bool {
         // Every Service is asked for at once: they move together.
-        let entries: Vec<usize> = (0..self.status.traffic.len()).collect();
-        let drained = entries.iter().fold(true, |all, &entry| self.take_back(entry) && all);
-        let restored = entries.iter().all(|&entry| self.takes_new_connections_back(entry));
+        let mut drained = true;
+        for entry in self.entries() {
+            drained &= self.take_back(entry);
+        }
+        let restored = self.entries().all(|entry| self.takes_new_connections_back(entry));
         let moved = self.status.traffic.iter().any(|traffic| traffic.flipped_at.is_some());
         let now = self.now;
         if let Some(rollback) = self.status.rollback.as_mut().filter(|_| moved) {
@@ -70,30 +99,11 @@ impl Draft<'_> {
         drained
     }
 
-    /// Whether new connections of a Service have been seen to go to the old side again.
-    fn takes_new_connections_back(&self, entry: usize) -> bool {
-        match self.status.traffic[entry].step {
-            TrafficStep::Back => match self.sight(entry) {
-                Sight::Seen(view) => view.confirmed == Some(Side::From),
-                Sight::Unseen | Sight::Absent => false,
-            },
-            TrafficStep::FlipIntended
-            | TrafficStep::Flipped
-            | TrafficStep::Confirmed
-            | TrafficStep::Drained
-            | TrafficStep::BackIntended => false,
-            TrafficStep::Unclaimed
-            | TrafficStep::ClaimIntended
-            | TrafficStep::Claimed
-            | TrafficStep::BackDrained
-            | TrafficStep::ReleaseIntended
-            | TrafficStep::Released => true,
-        }
-    }
-
     fn lane_2(&mut self) -> bool {
-        let phases: Vec<usize> = (0..self.status.phases.len()).collect();
-        let stopped = phases.into_iter().fold(true, |all, index| self.stop_job(index) && all);
+        let mut stopped = true;
+        for index in 0..self.status.phases.len() {
+            stopped &= self.stop_job(index);
+        }
         let now = self.now;
         if let Some(rollback) = self.status.rollback.as_mut().filter(|_| stopped) {
             rollback.jobs_stopped.get_or_insert(now);
@@ -102,6 +112,11 @@ impl Draft<'_> {
     }
 
     fn lane_3(&mut self) -> bool {
+        if let Some(hold) = self.why_traffic_is_not_back() {
+            self.hold(hold);
+            self.wake_in(RESYNC);
+            return false;
+        }
         for index in (0..self.status.phases.len()).rev() {
             match self.status.phases[index].state {
                 PhaseState::Pending | PhaseState::Undone | PhaseState::Kept => {}
@@ -124,20 +139,40 @@ impl Draft<'_> {
     }
 
     fn take_phase_back(&mut self, index: usize) -> bool {
-        match plan::undo(&self.plan.phases()[index]) {
+        let name = self.status.phases[index].name.clone();
+        let Some(phase) = self.plan.phase(&name) else {
+            // Traffic's way back is all in status; what a Job would have to do is not.
+            if self.is_leaving() {
+                let why = format!("phase {name} is left as it is: the plan that says how to take it back is gone");
+                self.alarm("UndoGivenUp", Some(&name), why);
+                return self.keep_phase(index, "the plan that says how to take it back is gone");
+            }
+            let revision = self.status.plan.as_ref().map(|plan| plan.revision.clone()).unwrap_or_default();
+            self.hold(Hold::PlanLost(revision));
+            self.wake_in(RESYNC);
+            return false;
+        };
+        match plan::undo(phase) {
+            Undo::Job if self.has_never_worked(index) => self.keep_phase(index, "its Job never ran"),
             Undo::Job => self.follow_undo(index),
             // Lane 1 has done it.
             Undo::Traffic => {
                 self.status.phases[index].state = PhaseState::Undone;
                 true
             }
-            Undo::Nothing { because } => {
-                let phase = &mut self.status.phases[index];
-                phase.state = PhaseState::Kept;
-                phase.message = Some(because.to_owned());
-                true
-            }
+            Undo::Nothing { because } => self.keep_phase(index, because),
         }
+    }
+
+    /// Leaves a phase as it is. Why it failed is worth more than why nothing is done about it.
+    pub fn keep_phase(&mut self, index: usize, because: &str) -> bool {
+        let phase = &mut self.status.phases[index];
+        if phase.state != PhaseState::Failed {
+            phase.message = None;
+        }
+        phase.message.get_or_insert_with(|| because.to_owned());
+        phase.state = PhaseState::Kept;
+        true
     }
 
     fn finish_rollback(&mut self) {
@@ -146,8 +181,7 @@ impl Draft<'_> {
             rollback.done = Some(now);
         }
         self.status.state = State::RolledBack;
-        let keeps_traffic = self.status.rollback.as_ref().is_some_and(|rollback| rollback.keeps_traffic);
-        let (what, why) = if keeps_traffic {
+        let (what, why) = if self.keeps_traffic() {
             ("LetGo", "nothing of this migration runs any more; traffic stays where it is")
         } else {
             ("RolledBack", "everything has been taken back")

@@ -175,7 +175,7 @@ pub fn from_config_map(data: &BTreeMap<String, String>) -> Result<Vec<VersionedS
         if let Some((first, _)) = place {
             return Err(ScriptError::DuplicateVersion {
                 version: parsed.version.to_string(),
-                first: first.key.to_owned(),
+                first: first.text.to_owned(),
                 second: key.clone(),
             });
         }
@@ -232,7 +232,7 @@ enum Direction {
 
 #[derive(Debug)]
 struct Key<'a> {
-    key: &'a str,
+    text: &'a str,
     naming: Naming,
     direction: Direction,
     version: Version,
@@ -262,7 +262,7 @@ impl Pair<'_> {
                     Naming::Flyway => format!("V{}.sql", &key.name[1..]),
                 },
                 version: key.version.to_string(),
-                key: key.key.to_owned(),
+                key: key.text.to_owned(),
             }),
             (None, None) => unreachable!("a version is entered together with its first script"),
         }
@@ -287,7 +287,7 @@ impl SeenNamings {
             (Some(golang_migrate), Some(flyway)) => {
                 Err(ScriptError::MixedNaming { golang_migrate: golang_migrate.clone(), flyway: flyway.clone() })
             }
-            (Some(_), None) | (None, Some(_)) | (None, None) => Ok(()),
+            (Some(_), None) | (None, _) => Ok(()),
         }
     }
 }
@@ -306,7 +306,7 @@ fn parse_key(key: &str) -> Result<Key<'_>, ScriptError> {
             return Err(unknown());
         }
         let version = version(number, key)?;
-        return Ok(Key { key, naming: Naming::GolangMigrate, direction, version, name });
+        return Ok(Key { text: key, naming: Naming::GolangMigrate, direction, version, name });
     }
     let mut letters = stem.chars();
     let direction = match letters.next() {
@@ -323,7 +323,7 @@ fn parse_key(key: &str) -> Result<Key<'_>, ScriptError> {
     if !well_formed || title.is_empty() {
         return Err(unknown());
     }
-    Ok(Key { key, naming: Naming::Flyway, direction, version: version(number, key)?, name: stem })
+    Ok(Key { text: key, naming: Naming::Flyway, direction, version: version(number, key)?, name: stem })
 }
 
 fn version(number: &str, key: &str) -> Result<Version, ScriptError> {

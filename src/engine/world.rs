@@ -44,15 +44,15 @@ pub struct World {
     pub baselines: Vec<BaselineView>,
     /// The present phase's observation.
     pub observation: Option<ObservationView>,
-    /// Every Service of the plan.
+    /// Every Service of the plan and of `status.traffic`: one that has left the plan must be given up.
     pub services: BTreeMap<String, Sight<ServiceView>>,
     /// Every Job of the Migration, by name.
     pub jobs: BTreeMap<String, JobView>,
     /// Whether Jobs could be listed at all.
     pub jobs_seen: bool,
-    /// Drains under way, by Service.
+    /// Drains under way, by Service: of each the one that was ordered last.
     pub drains: BTreeMap<String, DrainView>,
-    /// Why Jobs can't be created any more, such as a terminating namespace or a quota.
+    /// Why the last Job could not be created, such as a terminating namespace or a quota; absent once one could.
     pub jobs_refused: Option<String>,
 }
 
@@ -203,7 +203,7 @@ pub enum JobState {
         /// What it reported.
         message: String,
     },
-    /// It failed, or somebody deleted it.
+    /// It failed, or somebody deleted it. No pod of it runs any more: until then it is `Active`.
     Failed {
         /// Why.
         message: String,

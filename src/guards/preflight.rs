@@ -39,9 +39,8 @@ pub(super) fn preflight(migration: &Migration, providers: &Providers) -> Vec<Fin
         if let Some(observe) = &phase.observe {
             let path = format!("{path}.observe");
             found.extend(may_ask(observe.provider.as_ref(), &path));
-            // Whether it parses is the action's own question.
             let queries = queries(observe.ratio.as_ref(), observe.query.as_deref(), &path);
-            found.extend(queries.into_iter().flat_map(look).filter(|finding| finding.weight == Weight::Warn));
+            found.extend(queries.into_iter().flat_map(look));
         }
         found
     });

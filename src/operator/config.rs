@@ -7,9 +7,9 @@ use clap::Args;
 /// Flags of `alongside operator`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// Namespaces to look after, separated by commas. Default: all.
-    #[arg(long, value_delimiter = ',')]
-    pub namespace_scope: Vec<String>,
+    /// The one namespace to look after. Default: all.
+    #[arg(long)]
+    pub namespace_scope: Option<String>,
     /// File that lists the metrics providers.
     #[arg(long)]
     pub providers: Option<PathBuf>,

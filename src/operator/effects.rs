@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{
     context::Context,
+    fault::{self, Moment},
     plans::{self, Frozen, PlanError},
     record::Recorded,
 };
@@ -79,7 +80,10 @@ impl Performer<'_> {
             if self.ctx.leadership.term().is_none() {
                 return Err(EffectError::NotLeader);
             }
+            let name = effect.name();
+            fault::point(name, Moment::Before).await;
             self.one(effect).await?;
+            fault::point(name, Moment::After).await;
         }
         Ok(())
     }
@@ -103,7 +107,9 @@ impl Performer<'_> {
     }
 
     async fn way_back(&self, patch: &ServicePatch) -> Result<(), EffectError> {
+        fault::point(fault::WAY_BACK, Moment::Before).await;
         switch::write(&self.ctx.lane_1, &self.namespace(), patch).await?;
+        fault::point(fault::WAY_BACK, Moment::After).await;
         self.ctx.metrics.ways_back.inc();
         Ok(())
     }
@@ -199,12 +205,13 @@ impl Performer<'_> {
     async fn create_job(&self, order: &JobOrder) -> Result<(), EffectError> {
         let frozen = self.frozen.ok_or(EffectError::NoPlan)?;
         let index = frozen.plan.index_of(&order.phase).ok_or(EffectError::NoPlan)?;
-        let at = At { migration: self.migration, index, phase: &frozen.plan.phases()[index] };
+        let at = At { migration: self.migration, spec: &frozen.plan.spec, index, phase: &frozen.plan.phases()[index] };
         let mut job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
         self.adorn(&mut job, order);
-        let scripts = frozen.scripts.get(&order.phase);
-        if let Some(scripts) = scripts.filter(|_| !order.tombstone) {
-            self.create_task(sql::task(at, order, scripts)).await?;
+        let scripts = frozen.scripts.get(&order.phase).filter(|_| !order.tombstone);
+        if let (Some(sql), Some(scripts)) = (&at.phase.sql, scripts) {
+            let past_no_return = frozen.plan.point_of_no_return().is_some_and(|first| index >= first);
+            self.create_task(sql::task(at, sql, order, scripts, past_no_return)).await?;
         }
         let jobs: Api<Job> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
         match jobs.create(&PostParams::default(), &job).await {
@@ -319,9 +326,9 @@ where
         { "op": "test", "path": path, "value": CHILD_FINALIZER },
         { "op": "remove", "path": path },
     ]);
-    let patch: json_patch::Patch = serde_json::from_value(operations).expect("the operations are well-formed");
+    let operations = serde_json::from_value(operations).expect("the operations are well-formed");
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api_.patch_metadata(name, &params, &Patch::Json::<()>(patch)).await {
+    match api_.patch_metadata(name, &params, &Patch::Json::<()>(operations)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(source) => Err(EffectError::Api { what: "take our finalizer off a child", source: Box::new(source) }),

@@ -3,6 +3,7 @@
 mod config;
 mod context;
 mod effects;
+pub mod fault;
 mod http;
 mod lane1;
 mod lease;
@@ -11,6 +12,7 @@ mod observe;
 mod plans;
 mod reconcile;
 mod record;
+pub mod telemetry;
 mod watches;
 
 use std::{sync::Arc, time::Duration};
@@ -83,9 +85,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         Election::new(connect()?, &config.lease_namespace, &config.lease_name, &config.identity);
     let (wake, woken) = mpsc::unbounded_channel();
     let (jobs, job_watch) = watch_jobs(&client, &config, wake.clone());
-    let migrations = migrations_api(&client, &config);
     let (store, writer) = reflector::store();
-    let changes = watcher(migrations, watcher::Config::default())
+    let changes = watcher(scoped::<Migration>(&client, &config), watcher::Config::default())
         .default_backoff()
         .modify(|migration| migration.managed_fields_mut().clear())
         .reflect(writer)
@@ -136,10 +137,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     }
 }
 
-fn migrations_api(client: &Client, config: &Config) -> Api<Migration> {
-    match config.namespace_scope.as_slice() {
-        [one] => Api::namespaced(client.clone(), one),
-        _ => Api::all(client.clone()),
+/// The objects in scope: those of one namespace, or all.
+fn scoped<K>(client: &Client, config: &Config) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match &config.namespace_scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 
@@ -159,10 +164,7 @@ fn watch_jobs(
     config: &Config,
     wake: mpsc::UnboundedSender<ObjectRef<Migration>>,
 ) -> (Store<Job>, tokio::task::JoinHandle<()>) {
-    let api: Api<Job> = match config.namespace_scope.as_slice() {
-        [one] => Api::namespaced(client.clone(), one),
-        _ => Api::all(client.clone()),
-    };
+    let api = scoped::<Job>(client, config);
     let (store, writer) = reflector::store();
     let stream =
         watcher(api, watcher::Config::default().labels(UID_LABEL)).default_backoff().modify(|job: &mut Job| {

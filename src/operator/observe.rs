@@ -205,7 +205,9 @@ async fn preflight(migration: &Migration, known: Known<'_>, ctx: &Context) -> Pr
             .any(|known| known.name == phase.name && known.state != crate::api::PhaseState::Pending);
         // A phase that has begun has been asked about before.
         if !begun {
-            findings.extend(actions::preflight(At { migration, index, phase }, &ctx.client).await);
+            findings.extend(
+                actions::preflight(At { migration, spec: &candidate.plan.spec, index, phase }, &ctx.client).await,
+            );
         }
     }
     findings.extend(duplicates(candidate));

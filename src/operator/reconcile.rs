@@ -42,6 +42,7 @@ pub enum ReconcileError {
 /// Reconciles one Migration.
 pub async fn reconcile(migration: Arc<Migration>, ctx: Shared) -> Result<Action, ReconcileError> {
     let uid = migration.uid().unwrap_or_default();
+    let began = std::time::Instant::now();
     let cancelled = ctx.memories.with(&uid, |memory| {
         memory.in_flight = tokio_util::sync::CancellationToken::new();
         memory.in_flight.clone()
@@ -51,6 +52,7 @@ pub async fn reconcile(migration: Arc<Migration>, ctx: Shared) -> Result<Action,
         // Lane 1 has taken over, and wakes us when it is done.
         () = cancelled.cancelled() => Ok(Action::await_change()),
         done = step(&migration, &ctx) => {
+            ctx.metrics.reconcile_seconds.observe(began.elapsed().as_secs_f64());
             if done.is_ok() {
                 ctx.memories.with(&uid, |memory| memory.errors = 0);
             }
@@ -59,8 +61,12 @@ pub async fn reconcile(migration: Arc<Migration>, ctx: Shared) -> Result<Action,
     }
 }
 
+#[tracing::instrument(name = "reconcile", skip_all, fields(migration = cached.name_any(), namespace = cached.namespace(), phase))]
 async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, ReconcileError> {
     let Some(migration) = up_to_date(cached, ctx).await? else { return Ok(gone(cached, ctx)) };
+    if let Some(phase) = migration.status.as_ref().and_then(|status| status.phase.as_deref()) {
+        tracing::Span::current().record("phase", phase);
+    }
     let frozen = ctx.plans.frozen(&migration, &ctx.client).await?;
     let candidate = candidate(&migration, frozen.as_ref(), ctx).await;
     let known = Known { frozen: frozen.as_deref(), candidate: candidate.as_deref().map_err(Vec::as_slice) };
@@ -79,12 +85,12 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
         Performer { migration: &migration, frozen: frozen.as_deref(), candidate: candidate.as_deref().ok(), ctx };
     let (moved, recorded) =
         tokio::join!(performer.perform_now(&decision.at_once), record::record(&migration, &decision, ctx));
-    let performed = match recorded {
+    let done = match recorded {
         Ok(recorded) => performer.perform(recorded).await,
         Err(RecordError::Gone) => return Ok(gone(&migration, ctx)),
         Err(error) => return Err(error.into()),
     };
-    match moved.and(performed) {
+    match moved.and(done) {
         // What a decision was made on has changed: look again at once, nothing is wrong.
         Err(EffectError::Switch(PatchError::Refused { .. } | PatchError::Gone { .. })) => {
             Ok(Action::requeue(Duration::from_millis(20)))

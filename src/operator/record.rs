@@ -6,7 +6,10 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 
-use super::context::Context;
+use super::{
+    context::Context,
+    fault::{self, Moment},
+};
 use crate::{
     api::{Migration, MigrationStatus},
     engine::{Decision, Note, effect::Effect},
@@ -45,7 +48,9 @@ impl Recorded {
 pub async fn record(migration: &Migration, decision: &Decision, ctx: &Context) -> Result<Recorded, RecordError> {
     let before = migration.status.as_ref();
     if before != Some(&decision.status) {
+        fault::point(fault::RECORD, Moment::Before).await;
         write(migration, decision.status.clone(), ctx).await?;
+        fault::point(fault::RECORD, Moment::After).await;
         tell(migration, decision.notes.clone(), ctx);
     }
     Ok(Recorded { effects: decision.after.clone() })

@@ -1,11 +1,97 @@
-//! stub
-#![allow(missing_docs)]
+//! What runs in pods beside the data. One binary with the operator, other rights: a worker knows one store's Secret and
+//! no Kubernetes.
+//!
+//! A worker reads a task from a file, does it, and reports a [`verdict::Verdict`] in its termination message. Its exit code
+//! says the same in one number ([`verdict::Outcome`]). It logs what it does; what it reports is all that the operator
+//! sees.
+
+pub mod ladder;
+pub mod sql;
 pub mod task;
-#[derive(clap::Subcommand)]
+pub mod verdict;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    task::Task,
+    verdict::{Outcome, Verdict},
+};
+use crate::stores::postgres::connect::chain;
+
+/// Where Kubernetes reads a container's termination message.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// The kinds of worker.
+#[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// x
-    Sql,
+    /// Runs the scripts of a `sql` phase against a store, or asks beforehand whether they can be run.
+    ///
+    /// Exit codes: 0 succeeded, 1 failed and may be tried again, 2 wrong arguments, 3 refused until somebody changes
+    /// something, 4 stopped by a signal, 5 the store went away and what happened last isn't known.
+    Sql(SqlArgs),
 }
-pub async fn run(_: Command) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+
+/// Arguments of the `sql` worker.
+#[derive(Debug, clap::Args)]
+pub struct SqlArgs {
+    /// File with the task.
+    #[arg(long, value_name = "FILE", default_value = task::DEFAULT_PATH)]
+    pub task: PathBuf,
+    /// File to report to.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
+/// Runs a worker to its end and reports. SIGTERM and SIGINT cancel what it does on the server; it then ends within
+/// seconds.
+pub async fn run(command: Command) -> ExitCode {
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(stop_on_signal(stop.clone()));
+    let (verdict, termination_log) = match command {
+        Command::Sql(SqlArgs { task, termination_log }) => (run_sql(&task, &stop).await, termination_log),
+    };
+    signals.abort();
+    report(&verdict, &termination_log).await;
+    verdict.outcome.into()
+}
+
+async fn run_sql(task: &Path, stop: &CancellationToken) -> Verdict {
+    match Task::read(task).await {
+        Ok(task) => sql::execute(&task, stop).await,
+        Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
+    }
+}
+
+async fn report(verdict: &Verdict, termination_log: &Path) {
+    let json = verdict.to_json();
+    match verdict.outcome {
+        Outcome::Succeeded => tracing::info!(outcome = ?verdict.outcome, "{}", verdict.message),
+        Outcome::Failed | Outcome::Refused | Outcome::Stopped | Outcome::Unknown => {
+            tracing::error!(outcome = ?verdict.outcome, "{}", verdict.message);
+        }
+    }
+    if let Err(error) = tokio::fs::write(termination_log, json).await {
+        // The exit code and the log still tell.
+        tracing::error!(%error, file = %termination_log.display(), "could not write the termination message");
+    }
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals can't be caught; SIGTERM ends the worker at once");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("told to stop");
+    stop.cancel();
 }

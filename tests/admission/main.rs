@@ -3,7 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changes;
+mod coverage;
+mod examples;
 mod guards;
 mod phases;
+mod policies;
 mod server;
+mod upgrade;
 mod whole;

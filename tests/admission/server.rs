@@ -6,7 +6,7 @@ use alongside::api::Migration;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams},
-    core::response::Status,
+    core::response::{Status, StatusCause},
 };
 
 use crate::support::{
@@ -51,7 +51,7 @@ pub async fn create(client: &Client, yaml: &str) -> Result<Migration, String> {
     client.request(request).await.map_err(|error| words(&error))
 }
 
-/// What the API server said, a line per cause: the field and the message.
+/// What the API server said, a line per cause: the field, if one is to blame, and the message.
 pub fn words(error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else { return format!("not an answer of the API server: {error}") };
     causes(status).unwrap_or_else(|| status.message.clone())
@@ -60,7 +60,11 @@ pub fn words(error: &kube::Error) -> String {
 fn causes(status: &Status) -> Option<String> {
     let causes = &status.details.as_ref()?.causes;
     let own = causes.iter().filter(|cause| !cause.message.ends_with(NOT_ALL_CHECKED));
-    let lines: Vec<_> = own.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    let line = |cause: &StatusCause| match cause.field.as_str() {
+        "" => cause.message.clone(),
+        field => format!("{field}: {}", cause.message),
+    };
+    let lines: Vec<_> = own.map(line).collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
@@ -74,6 +78,7 @@ pub fn migrations(client: Client) -> Api<Migration> {
 }
 
 /// One thing that a user can write and shouldn't.
+#[derive(Clone, Copy)]
 pub struct Case {
     /// What is wrong, as a sentence; the test's name.
     pub sentence: &'static str,

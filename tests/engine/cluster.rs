@@ -4,13 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alongside::{
-    api::Time,
-    engine::{
-        effect::{DrainOrder, DrainWay, Effect, JobOrder, JobRole, ServicePatch},
-        mark::Mark,
-        world::{DrainView, JobState, JobView, ServiceView, Side, Sight, World},
-    },
+use alongside::engine::{
+    effect::{DrainOrder, DrainWay, Effect, JobOrder, JobRole, ServicePatch},
+    mark::Mark,
+    world::{DrainView, JobState, JobView, ServiceView, Side, Sight, World},
 };
 
 pub type Labels = BTreeMap<String, String>;
@@ -169,10 +166,12 @@ impl Cluster {
     }
 
     /// Puts what can be seen of the cluster into a world.
-    pub fn show(&self, world: &mut World, _now: Time) {
+    pub fn show(&self, world: &mut World) {
         world.finalizer = self.finalizer;
-        world.services =
-            self.services.iter().map(|(name, service)| (name.clone(), Sight::Seen(service.view()))).collect();
+        for name in [crate::fixture::STOCK, crate::fixture::ORDERS] {
+            let sight = self.services.get(name).map_or(Sight::Absent, |service| Sight::Seen(service.view()));
+            world.services.insert(name.to_owned(), sight);
+        }
         world.jobs_seen = true;
         world.jobs = self.jobs.iter().map(|(name, job)| (name.clone(), job.view())).collect();
         world.drains = self.drains.iter().map(|(name, order)| (name.clone(), drained(order))).collect();

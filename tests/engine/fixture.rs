@@ -130,10 +130,7 @@ impl Migrating {
             services: services.iter().map(|&service| service.to_owned()).collect(),
             from: labels(&[("version", "v1")]),
             to: labels(&[("version", "v2")]),
-            drain: Some(Drain {
-                hook: Some(DrainHook { path: "/leave".to_owned(), port: 8081 }),
-                ..Drain::default()
-            }),
+            drain: Some(Drain { hook: Some(DrainHook { path: "/leave".to_owned(), port: 8081 }), ..Drain::default() }),
             capacity: None,
             keep_old: None,
         };
@@ -188,6 +185,13 @@ impl Migrating {
 
     pub fn drain(self, drain: Option<Drain>) -> Self {
         self.last(|phase| phase.switch.as_mut().expect("a switch").drain = drain)
+    }
+
+    /// The switch of the plan drains by waiting.
+    pub fn drain_wait(mut self, seconds: u64) -> Self {
+        let switch = self.spec.phases.iter_mut().find_map(|phase| phase.switch.as_mut()).expect("a switch");
+        switch.drain = Some(Drain { wait: Some(Span::secs(seconds)), ..Drain::default() });
+        self
     }
 
     pub fn capacity(self, percent: f64) -> Self {

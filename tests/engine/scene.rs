@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use alongside::{
-    api::{MigrationStatus, OnBreach, PhaseState, Span, State, Time, TrafficStatus},
+    api::{MigrationStatus, OnBreach, PhaseState, Span, State, Time, TrafficStatus, TrafficStep},
     engine::{
         Decision, Note, Plan, Plans, decide,
         effect::{Effect, JobRole},
@@ -30,8 +30,8 @@ pub struct Scene {
     pub world: World,
     pub now: Time,
     pub candidate_fails: Option<Vec<Finding>>,
-    /// Jobs of these phases go on until the test says otherwise.
-    pub slow: Vec<String>,
+    /// These Jobs go on until the test says otherwise.
+    pub slow: Vec<(String, JobRole)>,
     pub effects: Vec<Effect>,
     pub notes: Vec<Note>,
     pub last: Option<Decision>,
@@ -94,11 +94,10 @@ pub fn given(migration: Migrating) -> Scene {
 impl Scene {
     pub fn seen(&self) -> World {
         let mut world = self.world.clone();
-        self.cluster.show(&mut world, self.now);
+        self.cluster.show(&mut world);
         world.until.clone_from(&self.migration.spec.until);
         world.deletion_policy = self.migration.spec.deletion_policy;
-        world.plan_stored =
-            self.status.plan.as_ref().is_some_and(|plan| self.cluster.revisions.contains(&plan.hash));
+        world.plan_stored = self.status.plan.as_ref().is_some_and(|plan| self.cluster.revisions.contains(&plan.hash));
         world
     }
 
@@ -108,8 +107,15 @@ impl Scene {
     }
 
     pub fn decide_on(&self, status: &MigrationStatus) -> Decision {
+        self.decide_from(status, &self.seen())
+    }
+
+    pub fn decide_in(&self, world: &World) -> Decision {
+        self.decide_from(&self.status, world)
+    }
+
+    fn decide_from(&self, status: &MigrationStatus, world: &World) -> Decision {
         let candidate = self.migration.plan();
-        let world = self.seen();
         let frozen = status
             .plan
             .as_ref()
@@ -119,7 +125,7 @@ impl Scene {
             Some(findings) => Err(findings.as_slice()),
             None => Ok(&candidate),
         };
-        let world = World { plan_stored: frozen.is_some(), ..world };
+        let world = World { plan_stored: frozen.is_some(), ..world.clone() };
         decide(&Plans { frozen, candidate }, status, &world, self.now)
     }
 
@@ -188,7 +194,7 @@ impl Scene {
         let slow = self.slow.clone();
         let mut any = false;
         for job in self.cluster.jobs.values_mut() {
-            if job.state == JobState::Active && !slow.contains(&job.phase) {
+            if job.state == JobState::Active && !slow.contains(&(job.phase.clone(), job.role)) {
                 job.state = JobState::Succeeded { message: "done".to_owned() };
                 any = true;
             }
@@ -203,8 +209,15 @@ impl Scene {
 
     // What happens to it.
 
+    /// The Job of a phase goes on until the test says otherwise.
     pub fn slow(mut self, phase: &str) -> Self {
-        self.slow.push(phase.to_owned());
+        self.slow.push((phase.to_owned(), JobRole::Do));
+        self
+    }
+
+    /// The Job that takes a phase back goes on until the test says otherwise.
+    pub fn slow_undo(mut self, phase: &str) -> Self {
+        self.slow.push((phase.to_owned(), JobRole::Undo));
         self
     }
 
@@ -299,6 +312,23 @@ impl Scene {
         self
     }
 
+    /// Does what `status.next` says, if it is about this verb.
+    pub fn follow_advice(&mut self, verb: &str) -> &mut Self {
+        let next = self.status.next.clone().unwrap_or_else(|| panic!("nothing is advised: {}", self.why()));
+        let start = format!("alongside.dev/{verb}='");
+        let (_, rest) = next.split_once(&start).unwrap_or_else(|| panic!("{next} is not about {verb}"));
+        let value = rest.trim_end_matches('\'').to_owned();
+        let verbs = &mut self.world.verbs;
+        match verb {
+            "retry" => verbs.retry = Some(value),
+            "abort" => verbs.abort = Some(value),
+            "rollback" => verbs.rollback = Some(value),
+            "approve" => verbs.approve = Some(value),
+            other => panic!("there is no verb {other}"),
+        }
+        self
+    }
+
     pub fn approve(&mut self, phase: &str) -> &mut Self {
         self.world.verbs.approve = Some(self.bound(phase));
         self.world.verbs.approved_by = Some("mei@shop.example".to_owned());
@@ -313,6 +343,14 @@ impl Scene {
 
     pub fn traffic(&self, service: &str) -> &TrafficStatus {
         self.status.traffic.iter().find(|traffic| traffic.service == service).expect("the Service is in status")
+    }
+
+    pub fn traffic_step(&self, service: &str) -> Option<TrafficStep> {
+        self.status.traffic.iter().find(|traffic| traffic.service == service).map(|traffic| traffic.step)
+    }
+
+    pub fn works(&self, phase: &str, role: JobRole) -> bool {
+        self.cluster.jobs.values().any(|job| job.phase == phase && job.role == role && job.state == JobState::Active)
     }
 
     /// The side that a Service's selector points at.

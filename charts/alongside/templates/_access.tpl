@@ -49,6 +49,10 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# Sees that a namespace is being deleted, where no Job can be made any more.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # Says beforehand that a namespace has no room for a Job or its undo.
 - apiGroups: [""]
   resources: [resourcequotas]

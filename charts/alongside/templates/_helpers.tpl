@@ -47,16 +47,11 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "alongside.serviceAcco
 {{ include "alongside.fullname" . }}
 {{- end -}}
 
-{{/* The Secret with the providers; empty where there are none. */}}
-{{- define "alongside.providersSecret" -}}
-{{- if .Values.existingProvidersSecret -}}
-{{- if .Values.providers -}}
-{{- fail "write either providers or existingProvidersSecret, not both" -}}
-{{- end -}}
-{{- .Values.existingProvidersSecret -}}
-{{- else if .Values.providers -}}
-{{- printf "%s-providers" (include "alongside.fullname" .) -}}
-{{- end -}}
+{{/* One key of a Secret or ConfigMap as a file of a provider: kind, provider, object, key, file. */}}
+{{- define "alongside.projected" -}}
+- {{ index . 0 }}:
+    name: {{ index . 2 }}
+    items: [{key: {{ index . 3 | quote }}, path: {{ printf "%s/%s" (index . 1) (index . 4) | quote }}}]
 {{- end -}}
 
 {{/* Restricts a policy's binding to the release's namespaces. */}}

@@ -128,13 +128,8 @@ impl Source {
     }
 }
 
-/// How long one connection may take to open. A Postgres in the same cluster answers within
-/// milliseconds; a Service without endpoints may not answer at all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long a request may wait for a connection and its statement. Shorter than the load's own
-/// timeout (2 s), so that a slow database shows as a 503 with a reason.
-const STATEMENT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long one connection may take to open. A Service without endpoints may never answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the database gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -217,14 +212,16 @@ struct Session {
 pub struct Database {
     source: Source,
     version: Version,
+    patience: Duration,
     permits: Semaphore,
     idle: Mutex<Vec<Session>>,
 }
 
 impl Database {
-    /// Makes a pool of at most `connections`, none of them open yet.
-    pub fn new(source: Source, version: Version, connections: usize) -> Self {
-        Self { source, version, permits: Semaphore::new(connections), idle: Mutex::default() }
+    /// Makes a pool of at most `connections`, none of them open yet. A statement has `patience` for
+    /// its connection and its answer.
+    pub fn new(source: Source, version: Version, connections: usize, patience: Duration) -> Self {
+        Self { source, version, patience, permits: Semaphore::new(connections), idle: Mutex::default() }
     }
 
     /// Reads an item.
@@ -278,7 +275,7 @@ impl Database {
             self.lock_idle().push(session);
             Ok(done)
         };
-        tokio::time::timeout(STATEMENT_TIMEOUT, whole).await.map_err(|_| DatabaseError::Timeout)?
+        tokio::time::timeout(self.patience, whole).await.map_err(|_| DatabaseError::Timeout)?
     }
 
     /// Returns an idle session that is still connected, and forgets those that aren't.

@@ -2,7 +2,7 @@
 //! milliseconds since 1970 and are passed in.
 //!
 //! Two laws hold at each moment, for each kind of connection:
-//! `due = sent + missed + waiting` and `sent = ok + failed + in flight`.
+//! `due = missed + waiting + sent` and `sent = ok + failed + in flight`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -289,6 +289,7 @@ impl Sums {
         SumReport {
             due: self.due,
             missed: self.missed,
+            waiting: self.due - self.missed - self.sent,
             sent: self.sent,
             ok: self.ok,
             failed,
@@ -322,6 +323,7 @@ struct Takes {
 struct SumReport {
     due: u64,
     missed: u64,
+    waiting: u64,
     sent: u64,
     ok: u64,
     failed: u64,
@@ -366,7 +368,9 @@ struct LatencyReport {
 
 impl LatencyReport {
     fn of(latencies: &Latencies) -> Self {
-        let shown = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1e3);
+        // By whole microseconds, so that 1.791 doesn't show as 1.7910000000000001.
+        let millis = |latency: Duration| f64::from(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX)) / 1e3;
+        let shown = |latency: Option<Duration>| latency.map(millis);
         Self {
             p50_ms: shown(latencies.quantile(500)),
             p99_ms: shown(latencies.quantile(990)),
@@ -394,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_good_failed_or_in_flight() {
+    fn what_was_due_waits_is_missed_or_sent_and_what_was_sent_is_good_failed_or_in_flight() {
         let mut window = window();
         for _ in 0..5 {
             window.due(Kind::New);
@@ -407,7 +411,7 @@ mod tests {
         let failed = answered("v1", Err(Failure::ServerError));
         window.ended(Kind::New, Operation::Read, failed, 2);
         let total = window.report().total;
-        assert_eq!((total.due, total.missed, total.sent), (5, 1, 3));
+        assert_eq!((total.due, total.missed, total.waiting, total.sent), (5, 1, 1, 3));
         assert_eq!((total.ok, total.failed, total.in_flight), (1, 1, 1));
     }
 

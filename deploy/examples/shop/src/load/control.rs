@@ -20,10 +20,11 @@ struct Control {
     stage: watch::Sender<Stage>,
 }
 
-/// `GET /stats[?window=x]`, `POST /mark?name=x`, `POST /stop`, `GET /metrics`, `GET /healthz`.
+/// `GET /stats[?window=x]`, `GET /requests[?since_ms=t]`, `POST /mark?name=x`, `POST /stop`, `GET /metrics`, `GET /healthz`.
 pub fn router(ledger: Arc<Ledger>, stage: watch::Sender<Stage>) -> Router {
     Router::new()
         .route("/stats", get(stats))
+        .route("/requests", get(requests))
         .route("/mark", post(mark))
         .route("/stop", post(stop))
         .route("/metrics", get(metrics))
@@ -54,6 +55,16 @@ async fn stats(State(control): State<Control>, Query(which): Query<Which>) -> Re
             None => (StatusCode::NOT_FOUND, format!("there is no window {name}\n")).into_response(),
         },
     }
+}
+
+#[derive(Deserialize)]
+struct Since {
+    #[serde(default)]
+    since_ms: u64,
+}
+
+async fn requests(State(control): State<Control>, Query(Since { since_ms }): Query<Since>) -> Response {
+    ([(header::CONTENT_TYPE, "text/csv")], control.ledger.requests(since_ms)).into_response()
 }
 
 #[derive(Deserialize)]

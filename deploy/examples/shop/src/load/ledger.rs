@@ -1,4 +1,5 @@
-//! The windows of the account, shared by all that send, and the counters that Prometheus reads.
+//! The windows of the account and the record, shared by all that send, and the counters that
+//! Prometheus reads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::account::{End, Report, Turn, Window};
+use super::record::{Line, Record};
 use super::schedule::{Kind, Operation};
 use crate::times::unix_ms;
 
@@ -37,6 +39,7 @@ type Seconds = Family<OfConnection, Histogram, fn() -> Histogram>;
 /// All windows. At least one, and the last one is current.
 pub struct Ledger {
     windows: Mutex<VecDeque<Arc<Mutex<Window>>>>,
+    record: Mutex<Record>,
     registry: Registry,
     requests: Family<OfRequest, Counter<u64, AtomicU64>>,
     missed: Family<OfConnection, Counter<u64, AtomicU64>>,
@@ -64,6 +67,7 @@ impl Ledger {
         let window = Window::new(first.to_owned(), unix_ms());
         Self {
             windows: Mutex::new(VecDeque::from([Arc::new(Mutex::new(window))])),
+            record: Mutex::default(),
             registry,
             requests,
             missed,
@@ -109,6 +113,11 @@ impl Ledger {
         text
     }
 
+    /// Returns the requests that ended at `since_ms` or later, as far as they are kept.
+    pub fn requests(&self, since_ms: u64) -> String {
+        lock(&self.record).csv(since_ms)
+    }
+
     /// Enters a request that has become due.
     pub fn due(self: &Arc<Self>, kind: Kind, operation: Operation) -> Entry {
         let window = self.current();
@@ -146,23 +155,27 @@ impl Entry {
     /// It is sent.
     pub fn sent(self) -> Sent {
         lock(&self.window).sent(self.kind, self.operation);
-        Sent(self)
+        Sent { entry: self, sent_ms: unix_ms() }
     }
 }
 
 /// A request in the account that was sent.
 #[must_use]
-pub struct Sent(Entry);
+pub struct Sent {
+    entry: Entry,
+    sent_ms: u64,
+}
 
 impl Sent {
     /// Something has happened to a connection because of it.
     pub fn turned(&self, turn: Turn) {
-        lock(&self.0.window).turned(self.0.kind, turn);
+        lock(&self.entry.window).turned(self.entry.kind, turn);
     }
 
     /// It has ended.
     pub fn ended(self, end: End) {
-        let Self(Entry { ledger, window, kind, operation }) = self;
+        let Self { entry: Entry { ledger, window, kind, operation }, sent_ms } = self;
+        let ended_ms = unix_ms();
         let connection = kind.name();
         let labels = OfRequest {
             connection,
@@ -176,7 +189,9 @@ impl Sent {
         if let Some(latency) = end.latency {
             ledger.seconds.get_or_create(&OfConnection { connection }).observe(latency.as_secs_f64());
         }
-        lock(&window).ended(kind, operation, end, unix_ms());
+        let End { result, version, latency: _ } = end.clone();
+        lock(&ledger.record).add(Line { sent_ms, ended_ms, kind, operation, version, result });
+        lock(&window).ended(kind, operation, end, ended_ms);
     }
 }
 

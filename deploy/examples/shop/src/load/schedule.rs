@@ -38,6 +38,16 @@ pub enum Operation {
     Take,
 }
 
+impl Operation {
+    /// The name as the record shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Take => "take",
+        }
+    }
+}
+
 /// One request to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {

@@ -77,7 +77,7 @@ enum Carries {
 #[derive(Clone, Copy)]
 struct Activity {
     carries: Carries,
-    in_flight: bool,
+    /// When its last request began or ended.
     since: Instant,
 }
 
@@ -125,8 +125,7 @@ impl Connections {
     }
 
     fn opened(self: &Arc<Self>) -> Connection {
-        let activity =
-            Arc::new(Mutex::new(Activity { carries: Carries::Nothing, in_flight: false, since: Instant::now() }));
+        let activity = Arc::new(Mutex::new(Activity { carries: Carries::Nothing, since: Instant::now() }));
         let mut open = self.lock();
         let number = open.next;
         open.next += 1;
@@ -167,7 +166,7 @@ impl Connection {
 
     fn begin(&self, path: &str) {
         let mut activity = self.activity();
-        activity.in_flight = true;
+        activity.since = Instant::now();
         activity.carries = match (activity.carries, inventory::is_traffic(path)) {
             (Carries::Traffic, _) | (_, true) => Carries::Traffic,
             (Carries::Nothing | Carries::Operations, false) => Carries::Operations,
@@ -175,22 +174,18 @@ impl Connection {
     }
 
     fn end(&self) {
-        let mut activity = self.activity();
-        activity.in_flight = false;
-        activity.since = Instant::now();
+        self.activity().since = Instant::now();
     }
 
-    /// Returns once this connection has been asked to close and has then been idle for long enough
-    /// that no client which reuses connections in time can be about to use it.
+    /// Returns once this connection has been asked to close and has then been left alone for long
+    /// enough that no client which reuses connections in time can be about to use it.
     async fn has_idled_out(&self) {
         let mut asked = self.all.asked.subscribe();
         asked.wait_for(|asked| self.is_asked_by(*asked)).await.expect("the sender lives in self");
         let asked_at = Instant::now();
         loop {
-            let Activity { in_flight, since, .. } = *self.activity();
-            let idle = since.max(asked_at).elapsed();
+            let idle = self.activity().since.max(asked_at).elapsed();
             match self.all.drain_idle.checked_sub(idle) {
-                _ if in_flight => sleep(self.all.drain_idle).await,
                 Some(rest) if !rest.is_zero() => sleep(rest).await,
                 Some(_) | None => return,
             }
@@ -255,6 +250,7 @@ impl Acceptor {
             let ended = tokio::select! {
                 ended = serving.as_mut() => ended,
                 () = connection.has_idled_out() => {
+                    // A request in flight for all that time is finished first.
                     serving.as_mut().graceful_shutdown();
                     serving.await
                 }

@@ -48,6 +48,10 @@ pub struct Options {
     /// How many connections to the database at most.
     #[arg(long, env = "SHOP_DATABASE_CONNECTIONS", default_value_t = 8)]
     database_connections: usize,
+    /// How long a request may wait for the database. Below a client's own timeout (the load's is
+    /// 2 s), so that a slow database shows as a 503 with a reason.
+    #[arg(long, env = "SHOP_DATABASE_TIMEOUT", value_parser = duration, default_value = "1500ms")]
+    database_timeout: Duration,
     /// How long an idle connection is kept once it is asked to close. A client that keeps
     /// connections for less than this without using them never meets a closing one.
     #[arg(long, env = "SHOP_DRAIN_IDLE", value_parser = duration, default_value = "2s")]
@@ -91,6 +95,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
         pod_name,
         source,
         database_connections,
+        database_timeout,
         drain_idle,
         grace,
         stop_within,
@@ -104,7 +109,7 @@ pub async fn run(options: Options) -> Result<(), ServeError> {
     let connections = Connections::new(drain_idle);
     let inventory = Arc::new(Inventory {
         version,
-        database: Database::new(source, version, database_connections),
+        database: Database::new(source, version, database_connections, database_timeout),
         faults: Arc::clone(&faults),
         metrics: Metrics::new(version, Arc::clone(&connections)),
         connections: Arc::clone(&connections),

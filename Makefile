@@ -1,0 +1,49 @@
+# One verb a job. `make demo` runs the main job, `make test` passes the tests; each installs what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CLUSTER ?= alongside
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/alongside
+# A fresh clone finds the dependencies that an earlier one built: the folder's name says what they were built from.
+BUILT_FROM := $(shell { cat Cargo.lock .cargo/config.toml Cargo.toml; rustc --version; } 2>/dev/null | sha256sum | cut -c1-16)
+export CARGO_TARGET_DIR ?= $(CACHE)/target/$(BUILT_FROM)
+export CARGO_TERM_COLOR ?= never
+
+.PHONY: help
+help: ## Says what there is
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## Installs and builds what tests and demo need (Debian packages; Kubernetes from Go modules)
+	@tests/setup
+
+.PHONY: check
+check: ## Formatting, lints, licences, and that generated files are what they would be generated to
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features alongside/fault-points -- -D warnings
+	cargo run --quiet --bin crdgen -- --check
+	tests/deny
+
+.PHONY: generate
+generate: ## Writes the CRD, RBAC and references
+	cargo run --quiet --bin crdgen -- --write
+
+.PHONY: test
+test: setup ## Everything: checks, unit, property and model tests, real databases, real clusters
+	@tests/run
+
+.PHONY: soak
+soak: setup ## The long runs: bigger models, more schedules
+	cargo test --workspace --features alongside/fault-points -- --ignored
+
+.PHONY: cluster
+cluster: setup ## A Kubernetes cluster to look around in
+	@tests/cluster/up --reuse $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## Takes it down
+	@tests/cluster/down $(CLUSTER)
+
+-include deploy/demo/demo.mk
+-include benches/bench.mk

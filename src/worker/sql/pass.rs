@@ -1,0 +1,218 @@
+//! One pass over a phase's scripts in one session. A lost connection ends the pass; the next one reads the history anew
+//! and remembers nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Prepared,
+    halt::Halt,
+    standing::{self, Course, Start},
+    step::Runner,
+    wait::Waits,
+};
+use crate::{
+    stores::{
+        Finding,
+        postgres::{
+            Postgres, QueryError, Session,
+            history::{Entry, History, Layout, Way},
+            server,
+        },
+    },
+    worker::task::Task,
+};
+
+/// Whether another worker has ended is asked at least this often: it may end at any moment.
+const LONGEST_TURN_POLL: Duration = Duration::from_secs(2);
+
+/// What is known to be in effect, across passes.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    was_read: bool,
+    in_effect: BTreeSet<String>,
+    taken_back: BTreeSet<String>,
+    /// Versions that this run has brought where they should be, in order.
+    brought: Vec<String>,
+    /// Steps that this run has seen take effect.
+    pub steps: usize,
+}
+
+impl Tally {
+    fn read(&mut self, entries: &BTreeMap<String, Entry>) {
+        let complete = |way: Way| {
+            let of_way = entries.values().filter(move |entry| entry.way == way && entry.progress.is_complete());
+            of_way.map(|entry| entry.version.clone())
+        };
+        self.was_read = true;
+        self.in_effect = complete(Way::Up).collect();
+        self.taken_back = complete(Way::Down).collect();
+    }
+
+    fn note(&mut self, version: &str, way: Way) {
+        let (now_in, now_out) = match way {
+            Way::Up => (&mut self.in_effect, &mut self.taken_back),
+            Way::Down => (&mut self.taken_back, &mut self.in_effect),
+        };
+        now_out.remove(version);
+        now_in.insert(version.to_owned());
+        self.brought.push(version.to_owned());
+    }
+
+    /// The task's versions that are in effect, in the task's order, if the history has been read.
+    pub fn versions_in_effect(&self, task: &Task) -> Option<Vec<String>> {
+        self.of_task(task, &self.in_effect)
+    }
+
+    /// The task's versions that have been taken back, in the task's order, if the history has been read.
+    pub fn versions_taken_back(&self, task: &Task) -> Option<Vec<String>> {
+        self.of_task(task, &self.taken_back)
+    }
+
+    fn of_task(&self, task: &Task, versions: &BTreeSet<String>) -> Option<Vec<String>> {
+        let of_task = task.scripts.iter().map(|script| script.version.clone());
+        self.was_read.then(|| of_task.filter(|version| versions.contains(version)).collect())
+    }
+
+    /// What the run has come to.
+    pub fn summary(&self, way: Way) -> String {
+        let (done, before) = match way {
+            Way::Up => ("Applied", "Everything was in effect already."),
+            Way::Down => ("Took back", "Nothing was in effect any more."),
+        };
+        if self.brought.is_empty() { before.to_owned() } else { format!("{done} {}.", self.brought.join(", ")) }
+    }
+}
+
+/// One pass.
+pub(super) struct Pass<'a> {
+    pub task: &'a Task,
+    pub way: Way,
+    pub store: &'a Postgres,
+    pub waits: &'a Waits<'a>,
+}
+
+impl Pass<'_> {
+    /// Runs what is left to run.
+    pub async fn run(&self, prepared: &[Prepared<'_>], tally: &mut Tally) -> Result<(), Halt> {
+        let session = self.waits.connect(self.store).await?;
+        session.reset(self.task.lock_timeout.0, self.task.statement_timeout.map(|span| span.0)).await?;
+        let findings = server::suitability(&session, self.store, self.waits.stop).await?;
+        if findings.iter().any(Finding::is_error) {
+            return Err(Halt::by_findings(findings));
+        }
+        let scope = self.task.scope();
+        let history = History::new(&session, &scope);
+        self.wait_for_turn(&history).await?;
+        self.make_layout(&history).await?;
+        self.claim(&history).await?;
+        let entries: BTreeMap<_, _> =
+            history.entries().await?.into_iter().map(|entry| (entry.version.clone(), entry)).collect();
+        tally.read(&entries);
+        // All of them first: no script runs while a later one can't.
+        let mut work = Vec::new();
+        for one in prepared {
+            if let Some(start) = self.course(one, entries.get(&one.script.version))? {
+                work.push((one, start));
+            }
+        }
+        for (one, start) in work {
+            self.run_script(&session, &history, one, start, tally).await?;
+            tally.note(&one.script.version, self.way);
+        }
+        Ok(())
+    }
+
+    fn course(&self, one: &Prepared<'_>, entry: Option<&Entry>) -> Result<Option<Start>, Halt> {
+        let checksum = &one.script.checksum;
+        let course = match (self.way, &one.text) {
+            (Way::Up, Some((script, _))) => standing::forward(checksum, script, entry),
+            (Way::Up, None) => unreachable!("every script leads forward"),
+            (Way::Down, text) => standing::back(checksum, text.as_ref().map(|(script, _)| script), entry),
+        };
+        match course {
+            Ok(Course::Nothing) => Ok(None),
+            Ok(Course::Run(start)) => Ok(Some(start)),
+            Err(conflict) => Err(Halt::refused(format!("{conflict}."))),
+        }
+    }
+
+    async fn run_script(
+        &self,
+        session: &Session,
+        history: &History<'_>,
+        one: &Prepared<'_>,
+        start: Start,
+        tally: &mut Tally,
+    ) -> Result<(), Halt> {
+        let Some((script, checksum)) = &one.text else { unreachable!("what has no text has no course") };
+        session.reset(self.task.lock_timeout.0, self.task.statement_timeout.map(|span| span.0)).await?;
+        let runner = Runner {
+            session,
+            history,
+            waits: self.waits,
+            lock_timeout: self.task.lock_timeout.0,
+            turn: self.task.turn(self.way),
+            version: &one.script.version,
+            name: &one.script.name,
+            checksum,
+            script,
+        };
+        tracing::info!(script = one.script.name, version = one.script.version, way = self.way.as_str(), "runs");
+        runner.run(start, &mut tally.steps).await
+    }
+
+    /// Waits until no other worker is at this phase. Asks and lets go, rather than wait inside a statement.
+    async fn wait_for_turn(&self, history: &History<'_>) -> Result<(), Halt> {
+        let (mut climb, began) = (self.waits.quick_climb(LONGEST_TURN_POLL), Instant::now());
+        while !history.try_lock().await? {
+            let holder = history.holder().await?;
+            let who = holder.map_or_else(
+                || "another worker".to_owned(),
+                |holder| format!("{} (backend {}, since {})", holder.application_name, holder.pid, holder.since),
+            );
+            let Some(delay) = climb.next(began.elapsed()) else {
+                return Err(Halt::failed(format!(
+                    "{who} has been at this phase's scripts for more than {}; nothing was done.",
+                    crate::api::Span(self.waits.patience())
+                )));
+            };
+            tracing::info!(%who, ?delay, "another worker is at this phase");
+            self.waits.pause(delay).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_layout(&self, history: &History<'_>) -> Result<(), Halt> {
+        match self.waits.through_locks(async || history.make_layout().await).await {
+            Ok(Layout::Newer(step)) => Err(Halt::refused(format!(
+                "The schema `alongside` was made by a newer version (step {step}); use an image at least as new."
+            ))),
+            Ok(Layout::Absent | Layout::SchemaOnly | Layout::At(_)) => Ok(()),
+            Err(QueryError::Refused(refusal)) if refusal.sqlstate == "42501" => Err(Halt::refused(format!(
+                "The role may not keep the scripts' history: {refusal}. Have an administrator run CREATE SCHEMA \
+                 alongside AUTHORIZATION for it, or grant it CREATE and USAGE on that schema."
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn claim(&self, history: &History<'_>) -> Result<(), Halt> {
+        let turn = self.task.turn(self.way);
+        match self.waits.through_locks(async || history.claim(turn).await).await? {
+            None => Ok(()),
+            Some(newer) => Err(Halt::refused(format!(
+                "Attempt {}, {} {} has been at this phase already; this worker, of attempt {}, {} {}, came late and did \
+                 nothing.",
+                newer.attempt,
+                newer.way.as_str(),
+                newer.number,
+                turn.attempt,
+                turn.way.as_str(),
+                turn.number
+            ))),
+        }
+    }
+}

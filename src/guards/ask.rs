@@ -222,3 +222,114 @@ pub(super) fn seconds(value: f64) -> Time {
     #[allow(clippy::cast_possible_truncation, reason = "the cast saturates, and no sample is that far away")]
     Time((value * 1_000.0).round() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX_AGE: Span = Span::secs(30);
+
+    fn question(query: &str) -> Question {
+        Question::compose(None, Some(query)).unwrap()
+    }
+
+    fn ratio(errors: &str, total: &str, min_rate: Option<f64>) -> Question {
+        let ratio = Ratio { errors: errors.to_owned(), total: total.to_owned(), min_rate };
+        Question::compose(Some(&ratio), None).unwrap()
+    }
+
+    /// An answer evaluated at 1,000 s by Prometheus's clock, an hour ahead of ours, 250 ms after it was asked.
+    fn answer(parts: &[(&str, f64)]) -> Answer {
+        let mut found = Parts::default();
+        for &(part, value) in parts {
+            found.add(&BTreeMap::from([(PART.to_owned(), part.to_owned())]), value);
+        }
+        Answer { asked_at: Time(100_000), seen_at: Time(100_250), evaluated_at: Time(1_000_000), parts: found }
+    }
+
+    fn outcome(question: &Question, parts: &[(&str, f64)]) -> Outcome {
+        question.read(&answer(parts), MAX_AGE).outcome
+    }
+
+    #[test]
+    fn value_and_freshness_are_asked_in_one_query() {
+        assert_eq!(
+            &**question("sum(rate(a{x=\"1\"}[1m])) / sum(b)").text(),
+            "label_replace((sum(rate(a{x=\"1\"}[1m])) / sum(b)\n), \"alongside_part\", \"value\", \"__name__\", \".*\")\n\
+             or label_replace(max(timestamp(a{x=\"1\"})), \"alongside_part\", \"at0\", \"__name__\", \".*\")\n\
+             or label_replace(max(timestamp(b)), \"alongside_part\", \"at1\", \"__name__\", \".*\")"
+        );
+    }
+
+    #[test]
+    fn a_ratio_is_as_fresh_as_its_total() {
+        assert_eq!(
+            &**ratio("sum(bad)", "sum(all)", None).text(),
+            "label_replace((sum(bad)\n), \"alongside_part\", \"errors\", \"__name__\", \".*\")\n\
+             or label_replace((sum(all)\n), \"alongside_part\", \"total\", \"__name__\", \".*\")\n\
+             or label_replace(max(timestamp(all)), \"alongside_part\", \"at0\", \"__name__\", \".*\")"
+        );
+    }
+
+    #[test]
+    fn what_is_composed_parses() {
+        for question in
+            [question("sum(a) # why\n/ sum(b)"), question("scalar(a)"), ratio("sum(a)", "sum(b) or vector(0)", None)]
+        {
+            assert_eq!(super::super::promql::parse(question.text()), Ok(()), "{}", question.text());
+        }
+    }
+
+    #[test]
+    fn an_age_is_told_by_prometheus_clock_and_grows_by_the_wait_for_the_answer() {
+        let reading = question("a").read(&answer(&[("value", 7.0), ("at0", 995.5)]), MAX_AGE);
+        assert_eq!(reading.outcome, Outcome::Value(7.0));
+        assert_eq!(reading.sample_at, Some(Time(995_500)));
+        assert_eq!(reading.age, Some(Span::millis(4_750)));
+        assert_eq!(reading.seen_at, Time(100_250));
+    }
+
+    #[test]
+    fn the_source_that_lags_most_tells_the_age() {
+        let reading = question("a + b").read(&answer(&[("value", 7.0), ("at0", 999.0), ("at1", 960.0)]), MAX_AGE);
+        assert_eq!(reading.outcome, Outcome::Stale { age: Span::millis(40_250) });
+        assert_eq!(reading.sample_at, Some(Time(960_000)));
+    }
+
+    #[test]
+    fn a_value_without_one_of_its_sources_is_no_data() {
+        assert_eq!(outcome(&question("a + b"), &[("value", 7.0), ("at0", 999.0)]), Outcome::NoData);
+        assert_eq!(outcome(&question("a"), &[("value", 7.0)]), Outcome::NoData);
+    }
+
+    #[test]
+    fn a_source_whose_absence_is_provided_for_may_be_absent_but_not_all_of_them() {
+        let errors = question("(sum(e) or vector(0)) / sum(t)");
+        assert_eq!(outcome(&errors, &[("value", 0.0), ("at1", 999.0)]), Outcome::Value(0.0));
+        let either = question("sum(a) or sum(b)");
+        assert_eq!(outcome(&either, &[("value", 3.0), ("at1", 999.0)]), Outcome::Value(3.0));
+        let nothing = question("sum(e) or vector(0)");
+        assert_eq!(outcome(&nothing, &[("value", 0.0)]), Outcome::NoData);
+    }
+
+    #[test]
+    fn errors_that_are_missing_are_zero_only_while_the_total_has_data() {
+        let share = ratio("e", "t", None);
+        assert_eq!(outcome(&share, &[("total", 8.0), ("at0", 999.0)]), Outcome::Value(0.0));
+        assert_eq!(outcome(&share, &[("errors", 2.0), ("total", 8.0), ("at0", 999.0)]), Outcome::Value(0.25));
+        assert_eq!(outcome(&share, &[("errors", 2.0)]), Outcome::NoData);
+        assert_eq!(outcome(&share, &[("total", 8.0), ("at0", 900.0)]), Outcome::Stale { age: Span::millis(100_250) });
+        assert_eq!(outcome(&share, &[("total", f64::NAN), ("at0", 999.0)]), Outcome::Nan);
+        assert_eq!(outcome(&share, &[("errors", f64::NAN), ("total", 8.0), ("at0", 999.0)]), Outcome::Nan);
+        let doubled = [("errors", 1.0), ("errors", 2.0), ("total", 8.0), ("at0", 999.0)];
+        assert_eq!(outcome(&share, &doubled), Outcome::MultiSeries { series: 2 });
+    }
+
+    #[test]
+    fn little_traffic_is_called_what_it_is() {
+        let low = |total: f64| Outcome::LowTraffic { total };
+        assert_eq!(outcome(&ratio("e", "t", None), &[("total", 0.0), ("at0", 999.0)]), low(0.0));
+        assert_eq!(outcome(&ratio("e", "t", Some(2.0)), &[("total", 1.9), ("at0", 999.0)]), low(1.9));
+        assert_eq!(outcome(&ratio("e", "t", Some(2.0)), &[("total", 2.0), ("at0", 999.0)]), Outcome::Value(0.0));
+    }
+}

@@ -22,8 +22,12 @@ const LOOK_AGAIN: Span = Span::millis(25);
 const FIRST_SLACK: Span = Span::millis(10);
 /// How much later the next samples are expected after one was missed.
 const MORE_SLACK: Span = Span::millis(10);
-/// Samples in a row that came in time, after which they are expected a millisecond earlier.
-const TRUST: u32 = 64;
+/// Samples in a row that came in time, after which they are expected a millisecond earlier. With [`MORE_SLACK`] this
+/// settles where one poll in some forty comes too early, which costs a second look.
+const TRUST: u32 = 4;
+/// Samples after a flip during which each that was missed teaches its whole delay at once. Later a single slow scrape
+/// must not make all polls late.
+const SETTLING: u32 = 8;
 /// Distances between samples that are remembered. The least of them is the scrape interval: a missed scrape only makes
 /// distances longer.
 const REMEMBERED: usize = 8;
@@ -51,6 +55,8 @@ pub struct Pace {
     last: Option<Known>,
     distances: VecDeque<Span>,
     slack: Span,
+    /// Samples seen since the rhythm was last forgotten, and those in a row that came in time.
+    samples: u32,
     in_time: u32,
     /// Polls in a row that brought no sample.
     in_vain: u32,
@@ -78,6 +84,7 @@ impl Pace {
             last: None,
             distances: VecDeque::new(),
             slack: FIRST_SLACK,
+            samples: 0,
             in_time: 0,
             in_vain: 0,
         }
@@ -113,20 +120,11 @@ impl Pace {
         };
         self.in_vain = 0;
         let known = Known { sample: sample_at, evaluated: evaluated_at, asked: asked_at };
-        match self.last {
-            Some(last) if sample_at > last.sample => {
-                self.learn(sample_at.since(last.sample));
-                self.in_time += 1;
-                if self.in_time >= TRUST {
-                    self.in_time = 0;
-                    self.slack = Span(self.slack.0.saturating_sub(Span::millis(1).0)).max(FIRST_SLACK);
-                }
-            }
-            Some(_) if self.was_due(evaluated_at) => {
-                self.in_time = 0;
-                self.slack = Span(self.slack.0 + MORE_SLACK.0).min(self.longest_slack());
-            }
-            Some(_) | None => {}
+        if let Some(last) = self.last.filter(|last| sample_at > last.sample) {
+            // It was there already when we last looked, but couldn't be read yet.
+            let hidden = last.evaluated.since(sample_at);
+            self.learn(sample_at.since(last.sample));
+            self.adjust(hidden);
         }
         self.last = Some(known);
     }
@@ -134,6 +132,7 @@ impl Pace {
     /// Forgets the rhythm: what slow polls teach is a multiple of it.
     pub fn unlearn(&mut self) {
         self.distances.clear();
+        self.samples = 0;
         self.in_vain = 0;
     }
 
@@ -153,10 +152,21 @@ impl Pace {
         Span(self.cadence().unwrap_or_default().0 / 2).max(FIRST_SLACK)
     }
 
-    fn was_due(&self, evaluated_at: Time) -> bool {
-        self.last
-            .zip(self.cadence())
-            .is_some_and(|(last, cadence)| evaluated_at >= last.sample.after(cadence).after(self.slack))
+    /// Expects samples later if this one could not be read for so long after its timestamp, else slowly earlier.
+    fn adjust(&mut self, hidden: Span) {
+        self.samples = self.samples.saturating_add(1);
+        if hidden >= self.slack {
+            let enough = Span(hidden.0 + MORE_SLACK.0);
+            let more = if self.samples <= SETTLING { enough } else { Span(self.slack.0 + MORE_SLACK.0).min(enough) };
+            self.slack = more.min(self.longest_slack());
+            self.in_time = 0;
+            return;
+        }
+        self.in_time += 1;
+        if self.in_time >= TRUST {
+            self.in_time = 0;
+            self.slack = Span(self.slack.0.saturating_sub(Span::millis(1).0)).max(FIRST_SLACK);
+        }
     }
 
     /// When the next sample should be readable, by our clock.
@@ -209,7 +219,9 @@ mod tests {
 
     #[test]
     fn after_a_flip_each_sample_is_seen_just_after_it_can_be_read() {
-        for (every, readable_after) in [(1_000, 4), (1_000, 38), (200, 3), (200, 25), (15_000, 120)] {
+        for (every, readable_after) in
+            [(1_000, 4), (1_000, 38), (1_000, 300), (200, 3), (200, 25), (200, 80), (15_000, 120)]
+        {
             let mut pace = Pace::new(0);
             let polls = polls(&mut pace, HOT, &Scraper { every, readable_after }, 17, 17 + 80 * every);
             let learned = 17 + 30 * every;
@@ -218,6 +230,17 @@ mod tests {
             let worst = late.iter().max().unwrap();
             assert!(*worst <= 45, "every {every} ms, readable after {readable_after}: {late:?}");
         }
+    }
+
+    #[test]
+    fn one_slow_scrape_makes_no_later_poll_late() {
+        let mut pace = Pace::new(0);
+        let usual = Scraper { every: 1_000, readable_after: 4 };
+        polls(&mut pace, HOT, &usual, 17, 30_000);
+        polls(&mut pace, HOT, &Scraper { readable_after: 400, ..usual }, 30_000, 32_000);
+        let after = polls(&mut pace, HOT, &Scraper { every: 1_000, readable_after: 4 }, 32_000, 62_000);
+        let late: Vec<_> = after.iter().skip(2).filter_map(|(_, news)| *news).collect();
+        assert!(late.iter().all(|late| *late <= 60), "{late:?}");
     }
 
     #[test]

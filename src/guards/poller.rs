@@ -67,10 +67,12 @@ async fn ask(shared: &Shared, key: &PollKey, timeout: Span, pace: &mut Pace) {
     drop(leave);
     shared.metrics.polled(&provider.name, PollOutcome::of(&result), seen_at.since(asked_at));
     let polled = match result {
-        Ok(answered) => {
+        Ok(mut answered) => {
+            // A part of the data may be missing: what there is counts, and the warning is told.
+            let warning = answered.warnings.pop().map(|warning| format!("Prometheus warns: {warning}"));
             let answer = answer(answered, asked_at, seen_at);
             pace.note(asked_at, answer.parts.newest().map(|sample_at| (sample_at, answer.evaluated_at)));
-            Polled::Answered(answer)
+            Polled::Answered { answer, warning }
         }
         Err(error) => {
             pace.note(asked_at, None);

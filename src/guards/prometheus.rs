@@ -358,6 +358,9 @@ fn understood(status: StatusCode, body: &[u8]) -> Result<(Data, Vec<String>), As
     };
     match envelope {
         Envelope { status, data: Some(data), warnings, .. } if status == "success" => Ok((data, warnings)),
+        Envelope { status, data: None, error: None, .. } if status == "success" => {
+            Err(AskError::Refused { kind: "result".to_owned(), message: "there is none".to_owned() })
+        }
         Envelope { error_type, error, .. } => Err(AskError::Refused {
             kind: cut(&error_type.unwrap_or_else(|| status.to_string())),
             message: cut(&error.unwrap_or_else(|| "no reason given".to_owned())),

@@ -115,8 +115,8 @@ impl Slot {
     pub fn fold(&mut self, set: &WatchSet, polled: &Polled) -> News {
         let Some((_, question)) = &self.asks else { return News::Nothing };
         let reading = match polled {
-            Polled::Answered(answer) => {
-                self.trouble = None;
+            Polled::Answered { answer, warning } => {
+                self.trouble.clone_from(warning);
                 question.read(answer, self.guard.max_age.unwrap_or(Guard::DEFAULT_MAX_AGE))
             }
             Polled::Failed { seen_at, why } => {
@@ -156,7 +156,7 @@ pub(super) fn provider_name<'a>(guard: &'a Guard, set: &'a WatchSet) -> &'a str 
 /// What one poll brought to everyone who asked.
 #[derive(Clone, Debug)]
 pub(super) enum Polled {
-    Answered(Answer),
+    Answered { answer: Answer, warning: Option<String> },
     Failed { seen_at: Time, why: String },
 }
 

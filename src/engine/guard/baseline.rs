@@ -91,11 +91,16 @@ pub fn baseline(guard: &Guard, samples: &[Sample], taken_at: Time) -> Result<Bas
     if count < MIN_SAMPLES || covered.0 * 2 < window.0 {
         return Err(Refusal::TooFew { samples: count, covered, window });
     }
-    #[allow(clippy::cast_precision_loss, reason = "a window holds thousands of samples at most")]
-    let share = 1.0 / count as f64;
-    // Scaled before they are added, so that the sum of finite values stays finite.
-    let value: f64 = samples.iter().map(|sample| sample.value * share).sum();
+    // A running mean: that of equal samples is exactly their value, and no sum can overflow.
+    let (mut value, mut seen) = (0.0, 0.0);
+    for sample in samples {
+        seen += 1.0;
+        value += (sample.value - value) / seen;
+    }
     let spread = samples.iter().map(|sample| (sample.value - value).abs()).fold(0.0, f64::max);
+    if !spread.is_finite() {
+        return Err(Refusal::NotANumber { bad: count, samples: count, window });
+    }
     if value == 0.0 {
         return Err(Refusal::Zero { window });
     }

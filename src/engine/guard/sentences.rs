@@ -141,6 +141,13 @@ fn nan_on_a_guard_that_only_states_a_maximum_does_not_pass() {
 }
 
 #[test]
+fn what_is_no_number_lies_beyond_every_limit() {
+    for limits in [Limits { upper: Some(1.0), lower: None }, Limits { upper: None, lower: Some(1.0) }] {
+        assert!(limits.exceeded_by(f64::NAN), "{limits:?}");
+    }
+}
+
+#[test]
 fn too_little_traffic_says_nothing() {
     given(&json!({}))
         .silent(101.0, Outcome::LowTraffic { total: 0.3 })
@@ -206,6 +213,13 @@ fn a_sample_of_another_replica_that_is_a_little_older_brings_nothing_new() {
 }
 
 #[test]
+fn an_older_sample_after_a_silence_does_not_make_a_known_one_new() {
+    let story = given(&json!({"consecutive": 2})).polled(101.0, 101.1, 0.1).silent(101.2, Outcome::Unavailable);
+    let story = story.polled(100.6, 101.3, 0.1).passes().polled(100.8, 101.4, 0.9).falls_silent(Silence::Doubtful);
+    story.polled(101.0, 101.5, 0.9).falls_silent(Silence::Doubtful);
+}
+
+#[test]
 fn samples_of_a_clock_that_was_set_back_are_new() {
     let story = given(&json!({"onBreach": "Pause"})).polled(5_000.0, 101.0, 0.9).breaches();
     story.reads(102.0, Some(at(1_400.0)), Some(Span::millis(5)), Outcome::Value(0.2)).passes();
@@ -244,6 +258,13 @@ fn a_value_that_grows_old_stops_passing() {
 fn a_value_on_an_old_sample_never_counts() {
     let old = Span::millis(20_001);
     let story = given(&json!({})).reads(101.0, Some(at(80.0)), Some(old), Outcome::Value(0.2));
+    story.falls_silent(Silence::Stale { age: old });
+}
+
+#[test]
+fn a_value_beyond_the_limit_on_an_old_sample_is_no_breach() {
+    let old = Span::millis(20_001);
+    let story = given(&json!({})).reads(101.0, Some(at(80.0)), Some(old), Outcome::Value(0.9));
     story.falls_silent(Silence::Stale { age: old });
 }
 

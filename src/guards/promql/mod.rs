@@ -47,6 +47,14 @@ pub enum QueryError {
     /// It reads no series, so nothing in its answer could ever be fresh.
     #[error("the query reads no series, so nothing says that its answer is fresh")]
     ReadsNothing,
+    /// It reads metrics of several names at once: Prometheus can't be asked for the time of such series' samples.
+    #[error(
+        "{selector} chooses metrics by a pattern, and how fresh those are can't be asked; write each metric's name"
+    )]
+    Nameless {
+        /// The selector.
+        selector: String,
+    },
 }
 
 /// A query that can be asked.
@@ -78,6 +86,9 @@ impl Query {
         let sources = source::sources(&expression);
         if sources.is_empty() {
             return Err(QueryError::ReadsNothing);
+        }
+        if let Some(nameless) = sources.iter().find(|source| !source.named) {
+            return Err(QueryError::Nameless { selector: nameless.selector.clone() });
         }
         Ok(Self { text: text.to_owned(), scalar, traps: lint::traps(&expression), sources })
     }
@@ -137,6 +148,14 @@ mod tests {
     fn a_query_without_one_number_is_refused() {
         assert_eq!(Query::parse("up[5m]"), Err(QueryError::NotANumber { kind: "matrix".to_owned() }));
         assert_eq!(Query::parse("\"up\""), Err(QueryError::NotANumber { kind: "string".to_owned() }));
+    }
+
+    #[test]
+    fn a_query_that_chooses_metrics_by_a_pattern_is_refused() {
+        for text in ["sum({__name__=~\"a|b\"})", "sum(a) + sum({job=\"x\"})"] {
+            assert!(matches!(Query::parse(text), Err(QueryError::Nameless { .. })), "{text}");
+        }
+        assert!(Query::parse("sum({__name__=\"a\"})").is_ok());
     }
 
     #[test]

@@ -44,16 +44,14 @@ pub(super) fn explain(text: &str, why: String) -> QueryError {
         return QueryError::Meaning { why: suggest_window(why) };
     }
     let tokens = tokens(text);
-    let mut viable = 0;
-    for (start, end) in &tokens {
-        if !can_go_on(&text[..*end]) {
-            let (line, column) = line_and_column(text, *start);
-            return QueryError::Syntax { line, column, near: format!("{:?}", &text[*start..*end]), why };
-        }
-        viable = *end;
-    }
-    let (line, column) = line_and_column(text, viable);
-    QueryError::Syntax { line, column, near: "end of the query".to_owned(), why }
+    // What can't go on can't after one more token either, so halving finds the first.
+    let viable = tokens.partition_point(|&(_, end)| can_go_on(&text[..end]));
+    let (at, near) = match tokens.get(viable) {
+        Some(&(start, end)) => (start, format!("{:?}", &text[start..end])),
+        None => (tokens.last().map_or(0, |&(_, end)| end), "end of the query".to_owned()),
+    };
+    let (line, column) = line_and_column(text, at);
+    QueryError::Syntax { line, column, near, why }
 }
 
 fn suggest_window(why: String) -> String {
@@ -171,6 +169,13 @@ mod tests {
         ] {
             assert_eq!(place(text), at, "{text}");
         }
+    }
+
+    #[test]
+    fn a_long_query_is_explained_as_well_as_a_short_one() {
+        let good = vec!["sum(rate(requests_total{code=\"500\"}[1m]))"; 45].join(" +\n");
+        assert!(good.len() < 2_048);
+        assert_eq!(place(&format!("{good} +\n+ * b")), "46:3 \"*\"");
     }
 
     #[test]

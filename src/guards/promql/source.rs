@@ -1,7 +1,7 @@
 //! The series that a query reads: the freshness of its answer is theirs.
 
 use promql_parser::{
-    label::Matchers,
+    label::{MatchOp, Matchers},
     parser::{Expr, VectorSelector, token},
 };
 
@@ -13,6 +13,9 @@ pub struct Source {
     /// Without these series the query's value says nothing. Not so beside an `or`, behind an `unless` or in `absent`,
     /// where the author has said what their absence means.
     pub required: bool,
+    /// It reads one metric only. The times of several can't be asked at once: without their names, which `timestamp()`
+    /// drops, their series are the same.
+    pub named: bool,
 }
 
 /// Every source of an expression, each selector once; required if any of its uses is.
@@ -60,8 +63,13 @@ fn note(selector: &VectorSelector, required: bool, found: &mut Vec<Source>) {
     let selector = now.to_string();
     match found.iter_mut().find(|source| source.selector == selector) {
         Some(known) => known.required |= required,
-        None => found.push(Source { selector, required }),
+        None => found.push(Source { selector, required, named: is_named(&now) }),
     }
+}
+
+fn is_named(selector: &VectorSelector) -> bool {
+    let by_label = selector.matchers.matchers.iter().any(|one| one.name == "__name__" && one.op == MatchOp::Equal);
+    selector.name.is_some() || by_label
 }
 
 fn clone(matchers: &Matchers) -> Matchers {

@@ -4,4 +4,6 @@
 #![allow(dead_code, reason = "each test binary uses another part")]
 
 pub mod cluster;
+pub mod postgres;
+pub mod proxy;
 pub mod wait;

@@ -18,8 +18,6 @@ mod standing;
 mod step;
 mod wait;
 
-use std::time::Instant;
-
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -84,7 +82,7 @@ async fn run(task: &Task, way: Way, stop: &CancellationToken, tally: &mut Tally)
     let store = Postgres::new(&task.store.uri_file, &task.application_name());
     let waits = Waits::new(task.retry, stop);
     // A pass that got further starts the patience anew: scripts are finite, so this ends.
-    let (mut climb, mut since, mut got_to) = (waits.climb(), Instant::now(), 0);
+    let (mut patience, mut got_to) = (waits.patience(), 0);
     loop {
         let pass = Pass { task, way, store: &store, waits: &waits };
         let why = match pass.run(&prepared, tally).await {
@@ -93,11 +91,12 @@ async fn run(task: &Task, way: Way, stop: &CancellationToken, tally: &mut Tally)
             Err(end) => return Err(end),
         };
         if tally.steps > got_to {
-            (climb, since, got_to) = (waits.climb(), Instant::now(), tally.steps);
+            (patience, got_to) = (waits.patience(), tally.steps);
         }
-        let Some(delay) = climb.next(since.elapsed()) else { return Err(Halt::Lost { why }) };
-        tracing::warn!(%why, ?delay, "the connection was lost; the store is asked what is true now");
-        waits.pause(delay).await?;
+        tracing::warn!(%why, "the connection was lost; the store is asked what is true now");
+        if !patience.again(&why).await? {
+            return Err(Halt::Lost { why });
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -166,42 +166,51 @@ impl Pass<'_> {
 
     /// Waits until no other worker is at this phase. Asks and lets go, rather than wait inside a statement.
     async fn wait_for_turn(&self, history: &History<'_>) -> Result<(), Halt> {
-        let (mut climb, began) = (self.waits.quick_climb(LONGEST_TURN_POLL), Instant::now());
+        let mut patience = self.waits.quick_patience(LONGEST_TURN_POLL);
         while !history.try_lock().await? {
             let holder = history.holder().await?;
             let who = holder.map_or_else(
                 || "another worker".to_owned(),
                 |holder| format!("{} (backend {}, since {})", holder.application_name, holder.pid, holder.since),
             );
-            let Some(delay) = climb.next(began.elapsed()) else {
+            if !patience.again(&who).await? {
                 return Err(Halt::failed(format!(
                     "{who} has been at this phase's scripts for more than {}; nothing was done.",
-                    crate::api::Span(self.waits.patience())
+                    crate::api::Span(self.waits.limit())
                 )));
-            };
-            tracing::info!(%who, ?delay, "another worker is at this phase");
-            self.waits.pause(delay).await?;
+            }
         }
         Ok(())
     }
 
     async fn make_layout(&self, history: &History<'_>) -> Result<(), Halt> {
-        match self.waits.through_locks(async || history.make_layout().await).await {
-            Ok(Layout::Newer(step)) => Err(Halt::refused(format!(
-                "The schema `alongside` was made by a newer version (step {step}); use an image at least as new."
-            ))),
-            Ok(Layout::Absent | Layout::SchemaOnly | Layout::At(_)) => Ok(()),
-            Err(QueryError::Refused(refusal)) if refusal.sqlstate == "42501" => Err(Halt::refused(format!(
-                "The role may not keep the scripts' history: {refusal}. Have an administrator run CREATE SCHEMA \
-                 alongside AUTHORIZATION for it, or grant it CREATE and USAGE on that schema."
-            ))),
-            Err(error) => Err(error.into()),
+        let mut patience = self.waits.patience();
+        loop {
+            let refusal = match history.make_layout().await {
+                Ok(Layout::Absent | Layout::SchemaOnly | Layout::At(_)) => return Ok(()),
+                Ok(Layout::Newer(step)) => {
+                    return Err(Halt::refused(format!(
+                        "The schema `alongside` was made by a newer version (step {step}); use an image at least as new."
+                    )));
+                }
+                Err(QueryError::Refused(refusal)) => refusal,
+                Err(error) => return Err(error.into()),
+            };
+            if refusal.sqlstate == "42501" {
+                return Err(Halt::refused(format!(
+                    "The role may not keep the scripts' history: {refusal}. Have an administrator run CREATE SCHEMA \
+                     alongside AUTHORIZATION for it, or grant it CREATE and USAGE on that schema."
+                )));
+            }
+            if !refusal.may_pass() || !patience.again(&refusal).await? {
+                return Err(QueryError::Refused(refusal).into());
+            }
         }
     }
 
     async fn claim(&self, history: &History<'_>) -> Result<(), Halt> {
         let turn = self.task.turn(self.way);
-        match self.waits.through_locks(async || history.claim(turn).await).await? {
+        match history.claim(turn).await? {
             None => Ok(()),
             Some(newer) => Err(Halt::refused(format!(
                 "Attempt {}, {} {} has been at this phase already; this worker, of attempt {}, {} {}, came late and did \

@@ -100,7 +100,13 @@ impl Bench {
 
     /// Starts a worker process with this task, as a Job's pod does.
     pub fn spawn(&self, name: &str, task: &Task) -> Worker {
-        let file = self.write(&format!("{name}.json"), &serde_json::to_string(task).expect("a task is JSON"));
+        self.write(&format!("{name}.json"), &serde_json::to_string(task).expect("a task is JSON"));
+        self.spawn_on_file(name)
+    }
+
+    /// Starts a worker process on whatever the task's file holds.
+    pub fn spawn_on_file(&self, name: &str) -> Worker {
+        let file = self.path(&format!("{name}.json"));
         let report = self.path(&format!("{name}.report"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_alongside"));
         command.args(["worker", "sql", "--task"]).arg(file).arg("--termination-log").arg(&report);

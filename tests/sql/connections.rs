@@ -6,6 +6,7 @@ use alongside::{
     api::Span,
     worker::{ladder::Ladder, task::Task, verdict::Outcome},
 };
+use futures::StreamExt as _;
 use rustix::process::{Pid, Signal};
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 
 /// Done twice, it would count twice.
 const COUNT: &str = "INSERT INTO counter VALUES (1);";
+/// No rollback takes this back.
+const TRY: &str = "SELECT nextval('tries');";
+const TRIES: &str = "SELECT last_value FROM tries";
 const COUNTED: &str = "SELECT count(*) FROM counter";
 const AT_THE_GATE: &str = "SELECT count(*) = 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database
     WHERE datname = current_database() AND locktype = 'advisory' AND objid = 1 AND NOT granted";
@@ -39,6 +43,7 @@ async fn behind(bench: &Bench, cut: Cut, times: u32) -> Proxy {
 /// A bench whose own tables are made, so that the next COMMIT is the script's.
 async fn prepared() -> Bench {
     let bench = bench().await;
+    bench.database.run("CREATE SEQUENCE tries").await;
     succeed(&Task { phase: "earlier".into(), ..bench.inline("SELECT 1;", None) }).await;
     bench
 }
@@ -46,54 +51,54 @@ async fn prepared() -> Bench {
 #[tokio::test]
 async fn a_commit_whose_answer_was_lost_is_not_repeated() {
     let bench = prepared().await;
-    let proxy = behind(&bench, Cut::AfterAnswerTo("COMMIT"), 1).await;
-    let verdict = succeed(&bench.inline(COUNT, None)).await;
+    let proxy = behind(&bench, Cut::AfterAnswerTo("COMMIT\0"), 1).await;
+    let verdict = succeed(&bench.inline(&format!("{TRY} {COUNT}"), None)).await;
     assert_eq!(proxy.cuts(), 1);
-    assert_eq!(bench.database.count(COUNTED).await, 1);
-    assert_eq!(verdict.applied, versions(&["expand"]));
+    assert_eq!((bench.database.count(TRIES).await, bench.database.count(COUNTED).await), (1, 1));
+    assert_eq!((verdict.applied, verdict.message.as_str()), (versions(&["expand"]), "Applied expand."));
 }
 
 #[tokio::test]
 async fn a_commit_that_never_arrived_is_repeated_once() {
     let bench = prepared().await;
-    let proxy = behind(&bench, Cut::Before("COMMIT"), 1).await;
-    succeed(&bench.inline(COUNT, None)).await;
+    let proxy = behind(&bench, Cut::Before("COMMIT\0"), 1).await;
+    succeed(&bench.inline(&format!("{TRY} {COUNT}"), None)).await;
     assert_eq!(proxy.cuts(), 1);
-    assert_eq!(bench.database.count(COUNTED).await, 1);
+    assert_eq!((bench.database.count(TRIES).await, bench.database.count(COUNTED).await), (2, 1));
 }
 
 #[tokio::test]
 async fn wherever_the_connection_is_cut_the_script_takes_effect_once() {
     let texts = [
-        "BEGIN",
-        "INSERT INTO counter",
+        "BEGIN\0",
+        "INSERT INTO counter VALUES",
         "INSERT INTO alongside.script_history",
         "UPDATE alongside.script_history",
         "INSERT INTO alongside.script_claim",
-        "pg_try_advisory_lock",
-        "CREATE INDEX CONCURRENTLY",
-        "DROP INDEX CONCURRENTLY",
-        "VACUUM",
-        "COMMIT",
-        "CREATE SCHEMA",
+        "SELECT pg_catalog.pg_try_advisory_lock",
+        "CREATE INDEX CONCURRENTLY counter_n",
+        "DROP INDEX CONCURRENTLY counter_n",
+        "VACUUM;",
+        "COMMIT\0",
+        "CREATE SCHEMA alongside",
     ];
     let up = format!(
         "{COUNT}\nCREATE INDEX CONCURRENTLY counter_n ON counter (n);\nDROP INDEX CONCURRENTLY counter_n;\nVACUUM;\n{COUNT}"
     );
-    for text in texts {
-        for cut in [Cut::Before(text), Cut::AfterAnswerTo(text)] {
-            let bench = bench().await;
-            // Twice in a row, too: the second time hits what mends the first.
-            let proxy = behind(&bench, cut, 2).await;
-            let task = bench.inline(&up, Some("-- Nothing to take back."));
-            let verdict = run(&task).await;
-            assert_eq!(verdict.outcome, Outcome::Succeeded, "{cut:?}: {verdict:?}");
-            assert!(proxy.cuts() > 0, "{cut:?} came never by");
-            assert_eq!(bench.database.count(COUNTED).await, 2, "{cut:?}");
-            assert_eq!(bench.database.count("SELECT count(*) FROM alongside.script_history").await, 1, "{cut:?}");
-            assert_eq!(bench.database.count("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await, 0, "{cut:?}");
-        }
-    }
+    let cuts = texts.into_iter().flat_map(|text| [Cut::Before(text), Cut::AfterAnswerTo(text)]);
+    futures::stream::iter(cuts).for_each_concurrent(4, |cut| takes_effect_once(&up, cut)).await;
+}
+
+async fn takes_effect_once(up: &str, cut: Cut) {
+    let bench = bench().await;
+    // Twice in a row: the second time hits what mends the first.
+    let proxy = behind(&bench, cut, 2).await;
+    let verdict = run(&bench.inline(up, None)).await;
+    assert_eq!(verdict.outcome, Outcome::Succeeded, "{cut:?}: {verdict:?}");
+    assert!(proxy.cuts() > 0, "{cut:?} came never by");
+    assert_eq!(bench.database.count(COUNTED).await, 2, "{cut:?}");
+    assert_eq!(bench.database.count("SELECT count(*) FROM alongside.script_history").await, 1, "{cut:?}");
+    assert_eq!(bench.database.count("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await, 0, "{cut:?}");
 }
 
 #[tokio::test]
@@ -149,18 +154,10 @@ async fn a_server_that_crashes_in_the_midst_of_a_script_is_waited_for() {
 #[tokio::test]
 async fn a_store_that_stays_away_after_a_lost_commit_leaves_the_outcome_unknown_and_the_next_try_asks() {
     let bench = prepared().await;
-    let proxy = behind(&bench, Cut::AfterAnswerTo("COMMIT"), 1).await;
-    let retry = Ladder { first: Span::secs(3), longest: Span::secs(3), give_up_after: Span::secs(5) };
+    let _proxy = behind(&bench, Cut::ForGoodAfterAnswerTo("COMMIT\0"), 1).await;
+    let retry = Ladder { give_up_after: Span::millis(500), ..bench.inline(COUNT, None).retry };
     let task = Task { retry, ..bench.inline(COUNT, None) };
-    let worker = tokio::spawn({
-        let task = task.clone();
-        async move { run(&task).await }
-    });
-    bench.until("the script is committed", "SELECT count(*) = 1 FROM counter").await;
-    // Meanwhile the worker waits for 3 s before it asks.
-    drop(proxy);
-    let verdict = worker.await.unwrap();
-    assert!(matches!(verdict.outcome, Outcome::Unknown | Outcome::Failed), "{verdict:?}");
+    let verdict = ends(&task, Outcome::Unknown, "What happened to the last step isn't known").await;
     assert!(!verdict.is_terminal());
     bench.write_uri(&bench.database.uri());
     let verdict = succeed(&Task { try_: 2, ..task }).await;

@@ -18,6 +18,8 @@ pub enum Cut {
     Before(&'static str),
     /// When the server has answered the text, before the client gets that.
     AfterAnswerTo(&'static str),
+    /// The same, and from then on nobody gets through any more.
+    ForGoodAfterAnswerTo(&'static str),
 }
 
 /// A running proxy. It ends when it is dropped.
@@ -36,6 +38,9 @@ impl Proxy {
         let counted = Arc::clone(&cuts);
         let listener = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if matches!(cut, Cut::ForGoodAfterAnswerTo(_)) && counted.load(Ordering::SeqCst) > 0 {
+                    continue;
+                }
                 let cuts = Arc::clone(&counted);
                 tokio::spawn(async move {
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", server_port)).await {
@@ -68,7 +73,7 @@ impl Drop for Proxy {
 async fn carry(mut client: TcpStream, mut server: TcpStream, cut: Cut, cuts: &AtomicU32, times: u32) {
     let (mut up, mut down) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     let text = match cut {
-        Cut::Before(text) | Cut::AfterAnswerTo(text) => text.as_bytes(),
+        Cut::Before(text) | Cut::AfterAnswerTo(text) | Cut::ForGoodAfterAnswerTo(text) => text.as_bytes(),
     };
     let mut cutting = false;
     loop {
@@ -81,7 +86,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, cut: Cut, cuts: &At
                     cuts.fetch_add(1, Ordering::SeqCst);
                     match cut {
                         Cut::Before(_) => return,
-                        Cut::AfterAnswerTo(_) => cutting = true,
+                        Cut::AfterAnswerTo(_) | Cut::ForGoodAfterAnswerTo(_) => cutting = true,
                     }
                 }
                 if server.write_all(&up[..length]).await.is_err() { return }

@@ -37,7 +37,7 @@ pub async fn suitability(
             findings.push(warning(
                 "read-only-default",
                 message,
-                "The worker asks for writes by itself; make sure that this is wanted here.",
+                "The worker writes all the same; make sure that this is wanted here.",
             ));
         }
     }

@@ -27,8 +27,6 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// locks.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(30);
 
-/// Read committed, so that a script sees what it waited for, and writing, also where the role's default is otherwise.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 /// Until the end of the transaction; what the script has set for its session comes back then.
 const AS_OURSELVES: &str = "SET LOCAL session_authorization TO DEFAULT; SET LOCAL role TO DEFAULT";
 
@@ -134,9 +132,9 @@ impl Session {
         Ok(before)
     }
 
-    /// Begins a transaction that writes, whatever the role's defaults are, and returns its id.
+    /// Begins a transaction and returns its id.
     pub async fn begin(&self) -> Result<String, QueryError> {
-        self.run(BEGIN).await?;
+        self.run("BEGIN").await?;
         self.transaction().await
     }
 

@@ -83,13 +83,20 @@ async fn run(task: &Task, way: Way, stop: &CancellationToken, tally: &mut Tally)
     let waits = Waits::new(task.retry, stop);
     // A pass that got further starts the patience anew: scripts are finite, so this ends.
     let (mut patience, mut got_to) = (waits.patience(), 0);
+    let mut in_doubt = false;
     loop {
-        let pass = Pass { task, way, store: &store, waits: &waits };
+        let session = match waits.connect(&store).await {
+            // Not reaching the store is one thing, and not knowing what it did last another.
+            Err(Halt::Failed { message, .. }) if in_doubt => return Err(Halt::Lost { why: message }),
+            other => other?,
+        };
+        let pass = Pass { task, way, store: &store, session, waits: &waits };
         let why = match pass.run(&prepared, tally).await {
-            Ok(()) => return Ok(Verdict { findings, ..Verdict::new(Outcome::Succeeded, tally.summary(way)) }),
+            Ok(()) => return Ok(Verdict { findings, ..Verdict::new(Outcome::Succeeded, tally.summary(task, way)) }),
             Err(Halt::Lost { why }) => why,
             Err(end) => return Err(end),
         };
+        in_doubt = true;
         if tally.steps > got_to {
             (patience, got_to) = (waits.patience(), tally.steps);
         }

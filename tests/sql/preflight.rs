@@ -71,7 +71,7 @@ async fn dropping_what_the_old_side_reads_waits_for_the_point_of_no_return() {
     let contract = Task { lint: LintTask { past_no_return: true, ..LintTask::default() }, ..task };
     let verdict = succeed(&preflight(&contract)).await;
     assert_eq!(finding(&verdict, "ban-drop-column").severity, Severity::Warning);
-    assert_eq!(verdict.message, "Nothing stands in the way; 1 things are worth knowing.");
+    assert_eq!(verdict.message, "Nothing stands in the way; 1 finding is worth knowing.");
     succeed(&contract).await;
 }
 

@@ -2,13 +2,19 @@
 
 use alongside::{
     stores::postgres::{ConnectError, Postgres, connect::chain},
-    worker::verdict::Outcome,
+    worker::{
+        task::{Role, Task},
+        verdict::Outcome,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bench::{Bench, succeed},
-    support::postgres::{PASSWORD, PASSWORD_IN_URI},
+    bench::{Bench, run, succeed},
+    support::{
+        pgbouncer::{PgBouncer, PoolMode},
+        postgres::{PASSWORD, PASSWORD_IN_URI},
+    },
 };
 
 /// Connects to a host by a URI with these options, and asks the server whether TLS is in use.
@@ -70,6 +76,26 @@ async fn a_password_never_reaches_what_is_reported() {
     let failed = verdict.failed_statement.clone().expect("the server refused it");
     assert_eq!(failed.text, "SELECT 'postgres://***@db/x', '***', nonsense;");
     assert!(!verdict.to_json().contains("s3cr"), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_pooler_in_transaction_mode_is_refused_and_one_in_session_mode_is_not() {
+    let bench = Bench::new().await;
+    let task = bench.inline("CREATE TABLE a ();\nVACUUM a;", None);
+    for mode in [PoolMode::Transaction, PoolMode::Session] {
+        let bouncer = PgBouncer::start(bench.database.server(), mode).await;
+        bench.write_uri(&bench.database.uri_at(bouncer.port()));
+        for role in [Role::Preflight, Role::Up] {
+            let verdict = run(&Task { role, ..task.clone() }).await;
+            match mode {
+                PoolMode::Transaction => {
+                    assert_eq!(verdict.outcome, Outcome::Refused, "{verdict:?}");
+                    assert_eq!(verdict.findings[0].rule, "pooled-connection");
+                }
+                PoolMode::Session => assert_eq!(verdict.outcome, Outcome::Succeeded, "{verdict:?}"),
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use tokio_postgres::{Client, NoTls, Row, types::ToSql};
 pub const PASSWORD: &str = "s3cr@t:/?#&=%41 ";
 /// The same inside a URI.
 pub const PASSWORD_IN_URI: &str = "s3cr%40t%3A%2F%3F%23%26%3D%2541%20";
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running server.
@@ -50,7 +50,7 @@ impl Server {
 
     /// A server of its own: for tests that harm it.
     pub fn start() -> Self {
-        let folder = new_folder();
+        let folder = new_folder("postgres");
         let data = folder.join("data");
         let password = folder.join("password");
         std::fs::write(&password, PASSWORD).expect("the folder is new and ours");
@@ -217,16 +217,22 @@ fn spawn(folder: &Path, data: &Path, port: u16) -> (JoinHandle<()>, Pid) {
     }
     let log = std::fs::File::create(folder.join("log")).expect("the folder is ours");
     server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    spawn_kept(server)
+}
+
+/// Starts a process in a thread that waits for its end.
+pub fn spawn_kept(mut command: Command) -> (JoinHandle<()>, Pid) {
     let (tell, hear) = mpsc::channel();
     let keeper = std::thread::spawn(move || {
-        let mut child: Child = server.spawn().expect("setpriv comes with Debian");
+        let mut child: Child = command.spawn().expect("setpriv comes with Debian");
         let _ = tell.send(Pid::from_child(&child));
         let _ = child.wait();
     });
     (keeper, hear.recv().expect("the keeper tells the process id first"))
 }
 
-fn as_postgres(program: &Path, options: &[&str]) -> Command {
+/// A command that runs as the user `postgres` where we are root. `options` are setpriv's.
+pub fn as_postgres(program: &Path, options: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(options);
     if rustix::process::geteuid().is_root() {
@@ -236,7 +242,8 @@ fn as_postgres(program: &Path, options: &[&str]) -> Command {
     command
 }
 
-fn give_to_postgres(folder: &Path) {
+/// Makes a folder the user `postgres`'s where we are root.
+pub fn give_to_postgres(folder: &Path) {
     if rustix::process::geteuid().is_root() {
         let mut chown = Command::new("chown");
         chown.args(["-R", "postgres:postgres"]).arg(folder);
@@ -256,10 +263,11 @@ fn binary(name: &str) -> PathBuf {
     newest.map_or_else(|| name.into(), |version| format!("/usr/lib/postgresql/{version}/bin/{name}").into())
 }
 
-fn new_folder() -> PathBuf {
+/// A new folder for temporary files.
+pub fn new_folder(kind: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("alongside-postgres-{}-{count}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("alongside-{kind}-{}-{count}", std::process::id()));
     // A killed run with the same process id may have left one.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir(&folder).expect("the name is free");

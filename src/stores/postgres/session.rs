@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 use tokio_postgres::{
-    CancelToken, Client, Connection, Row, Socket,
+    CancelToken, Client, Connection, Row, SimpleQueryMessage, Socket,
     error::{DbError, ErrorPosition, Severity},
     types::{FromSql, ToSql},
 };
@@ -130,6 +130,17 @@ impl Session {
         let before = self.value(include_str!("sql/lock_timeout.sql"), &[]).await?;
         self.rows(include_str!("sql/set_lock_timeout.sql"), &[&timeout]).await?;
         Ok(before)
+    }
+
+    /// The server's process behind this session at this moment. Without a prepared statement, which a pooler could send
+    /// somewhere else than its execution.
+    pub async fn backend(&self) -> Result<String, QueryError> {
+        let answer = self.cancellable(self.client.simple_query(include_str!("sql/backend_pid.sql"))).await?;
+        let pid = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        pid.ok_or_else(|| QueryError::Unexpected { why: "the server doesn't tell its process id".to_owned() })
     }
 
     /// Begins a transaction and returns its id.

@@ -31,11 +31,14 @@ use super::{
 };
 use crate::{
     engine::scripts::{VersionedScript, checksum},
-    stores::postgres::{
-        Postgres,
-        history::Way,
-        lint::{self, Direction, Leniency, Strictness, Subject},
-        script::Script,
+    stores::{
+        Finding,
+        postgres::{
+            Postgres,
+            history::Way,
+            lint::{self, Direction, Leniency, Strictness, Subject},
+            script::Script,
+        },
     },
 };
 
@@ -52,15 +55,12 @@ struct Prepared<'a> {
 pub async fn execute(task: &Task, stop: &CancellationToken) -> Verdict {
     let mut tally = Tally::default();
     let end = match task.role {
-        Role::Preflight => preflight::look(task, stop).await.map(|findings| {
-            let warnings = findings.len();
-            let message = if warnings == 0 {
-                "Nothing stands in the way.".to_owned()
-            } else {
-                format!("Nothing stands in the way; {warnings} things are worth knowing.")
-            };
-            Verdict { findings, ..Verdict::new(Outcome::Succeeded, message) }
-        }),
+        Role::Preflight => match preflight::look(task, stop).await {
+            Ok(findings) => Ok(passed(findings)),
+            // It does nothing that anybody could be in doubt about.
+            Err(Halt::Lost { why }) => Err(Halt::failed(format!("The connection was lost: {why}."))),
+            Err(other) => Err(other),
+        },
         Role::Up => run(task, Way::Up, stop, &mut tally).await,
         Role::Down => run(task, Way::Down, stop, &mut tally).await,
     };
@@ -70,10 +70,19 @@ pub async fn execute(task: &Task, stop: &CancellationToken) -> Verdict {
     verdict
 }
 
+fn passed(findings: Vec<Finding>) -> Verdict {
+    let message = match findings.len() {
+        0 => "Nothing stands in the way.".to_owned(),
+        1 => "Nothing stands in the way; 1 finding is worth knowing.".to_owned(),
+        count => format!("Nothing stands in the way; {count} findings are worth knowing."),
+    };
+    Verdict { findings, ..Verdict::new(Outcome::Succeeded, message) }
+}
+
 async fn run(task: &Task, way: Way, stop: &CancellationToken, tally: &mut Tally) -> Result<Verdict, Halt> {
     let prepared = prepare(task, way);
     let findings = lint(task, way, &prepared);
-    if findings.iter().any(crate::stores::Finding::is_error) {
+    if findings.iter().any(Finding::is_error) {
         return Err(Halt::by_findings(findings));
     }
     for warning in &findings {
@@ -120,7 +129,7 @@ fn prepare(task: &Task, way: Way) -> Vec<Prepared<'_>> {
     }
 }
 
-fn lint(task: &Task, way: Way, prepared: &[Prepared<'_>]) -> Vec<crate::stores::Finding> {
+fn lint(task: &Task, way: Way, prepared: &[Prepared<'_>]) -> Vec<Finding> {
     let subjects: Vec<_> = prepared
         .iter()
         .filter_map(|prepared| {

@@ -103,11 +103,11 @@ impl Pass<'_> {
     /// Runs what is left to run.
     pub async fn run(&self, prepared: &[Prepared<'_>], tally: &mut Tally) -> Result<(), Halt> {
         let session = &self.session;
-        session.reset(self.task.lock_timeout.0, self.task.statement_timeout.map(|span| span.0)).await?;
         let findings = server::suitability(session, self.store, self.waits.stop).await?;
         if findings.iter().any(Finding::is_error) {
             return Err(Halt::by_findings(findings));
         }
+        session.reset(self.task.lock_timeout.0, self.task.statement_timeout.map(|span| span.0)).await?;
         let scope = self.task.scope();
         let history = History::new(session, &scope);
         self.wait_for_turn(&history).await?;

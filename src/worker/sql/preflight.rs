@@ -29,8 +29,13 @@ pub(super) async fn look(task: &Task, stop: &CancellationToken) -> Result<Vec<Fi
     let store = Postgres::new(&task.store.uri_file, &task.application_name());
     let waits = Waits::new(task.retry, stop);
     let session = waits.connect(&store).await?;
+    let suitability = server::suitability(&session, &store, stop).await?;
+    let unsuitable = suitability.iter().any(Finding::is_error);
+    findings.extend(suitability);
+    if unsuitable {
+        return Err(Halt::by_findings(findings));
+    }
     session.reset(task.lock_timeout.0, task.statement_timeout.map(|span| span.0)).await?;
-    findings.extend(server::suitability(&session, &store, stop).await?);
     let mut touched = Touched::default();
     for script in forward.iter().filter_map(|prepared| prepared.text.as_ref()).map(|(script, _)| script) {
         touched.add(script);
@@ -42,7 +47,6 @@ pub(super) async fn look(task: &Task, stop: &CancellationToken) -> Result<Vec<Fi
         findings.extend(history_findings(task, &session, &forward).await?);
     }
     findings.extend(or_missing_right(server::obstacles(&session, &touched, task.lock_timeout.0).await)?);
-    findings.sort_by_key(|finding| !finding.is_error());
     for finding in &findings {
         tracing::info!(rule = finding.rule, severity = ?finding.severity, "{}", describe(finding));
     }

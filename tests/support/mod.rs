@@ -5,4 +5,7 @@
 
 pub mod cluster;
 pub mod prometheus;
+pub mod pgbouncer;
+pub mod postgres;
+pub mod proxy;
 pub mod wait;

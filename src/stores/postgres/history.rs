@@ -183,7 +183,7 @@ impl<'a> History<'a> {
     }
 
     async fn make_step(&self, step: i32, sql: &str) -> Result<(), QueryError> {
-        self.session.run("BEGIN").await?;
+        self.session.begin().await?;
         let made = async {
             self.session.rows(include_str!("sql/layout_lock.sql"), &[]).await?;
             // CREATE SCHEMA IF NOT EXISTS asks for the right to create schemas even where it has nothing to do.

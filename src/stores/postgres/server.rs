@@ -21,36 +21,50 @@ pub async fn suitability(
     postgres: &Postgres,
     stop: &CancellationToken,
 ) -> Result<Vec<Finding>, QueryError> {
-    let mut findings = Vec::new();
-    let rows = session.rows(include_str!("sql/server.sql"), &[]).await?;
-    for row in &rows {
-        let (number, version): (i32, String) = (row.get("version_number"), row.get("version"));
-        if number < OLDEST_VERSION {
-            let message = format!("The server runs PostgreSQL {version}; the oldest that is supported is 13.");
-            findings.push(error("server-version", message, "Upgrade the server first."));
-        }
-        if row.get("in_recovery") {
-            let message = "The server is a standby, which takes no writes.".to_owned();
-            findings.push(error("read-only-server", message, "Point the Secret's URI at the primary."));
-        } else if row.get("read_only") {
-            let message = "The role or database is set to read-only transactions.".to_owned();
-            findings.push(warning(
-                "read-only-default",
-                message,
-                "The worker asks for writes by itself; make sure that this is wanted here.",
-            ));
-        }
-    }
+    // First of all: behind such a pooler even the other questions may go astray.
     if shares_a_backend(session, postgres, stop).await? {
-        findings.push(error(
+        return Ok(vec![error(
             "pooled-connection",
             "A pooler in transaction mode stands between: it hands one server session to several clients, so neither \
              locks nor settings of a session hold."
                 .to_owned(),
             "Point the Secret's URI at the server itself, or at a pool in session mode.",
-        ));
+        )]);
     }
-    Ok(findings)
+    let rows = session.rows(include_str!("sql/server.sql"), &[]).await?;
+    let facts = rows.iter().map(|row| Facts {
+        version_number: row.get("version_number"),
+        version: row.get("version"),
+        in_recovery: row.get("in_recovery"),
+        read_only: row.get("read_only"),
+    });
+    Ok(facts.flat_map(judge).collect())
+}
+
+/// What a server says of itself.
+struct Facts {
+    version_number: i32,
+    version: String,
+    in_recovery: bool,
+    read_only: bool,
+}
+
+fn judge(facts: Facts) -> Vec<Finding> {
+    let Facts { version_number, version, in_recovery, read_only } = facts;
+    let mut findings = Vec::new();
+    if version_number < OLDEST_VERSION {
+        let message = format!("The server runs PostgreSQL {version}; the oldest that is supported is 13.");
+        findings.push(error("server-version", message, "Upgrade the server first."));
+    }
+    if in_recovery {
+        let message = "The server is a standby, which takes no writes.".to_owned();
+        findings.push(error("read-only-server", message, "Point the Secret's URI at the primary."));
+    } else if read_only {
+        let message = "The role or database is set to read-only transactions.".to_owned();
+        let advice = "The worker writes all the same; make sure that this is wanted here.";
+        findings.push(warning("read-only-default", message, advice));
+    }
+    findings
 }
 
 /// Whether two sessions that are open at the same time are one on the server. Not being able to open a second one is no
@@ -61,10 +75,9 @@ async fn shares_a_backend(
     stop: &CancellationToken,
 ) -> Result<bool, QueryError> {
     let Ok(second) = postgres.connect(stop).await else { return Ok(false) };
-    let sql = include_str!("sql/backend_pid.sql");
-    let first_pid: i32 = session.value(sql, &[]).await?;
-    let Ok(second_pid) = second.value::<i32>(sql, &[]).await else { return Ok(false) };
-    Ok(first_pid == second_pid)
+    let first_backend = session.backend().await?;
+    let Ok(second_backend) = second.backend().await else { return Ok(false) };
+    Ok(first_backend == second_backend)
 }
 
 /// Looks at whether the role may do what the scripts do, and keep their history.
@@ -160,4 +173,22 @@ fn warning(rule: &str, message: String, advice: &str) -> Finding {
 
 fn store_finding(rule: &str, severity: Severity, message: String, advice: &str) -> Finding {
     Finding { rule: rule.to_owned(), severity, script: None, line: None, message, advice: advice.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(version_number: i32, in_recovery: bool, read_only: bool) -> Vec<String> {
+        let facts = Facts { version_number, version: "x".to_owned(), in_recovery, read_only };
+        judge(facts).into_iter().map(|finding| finding.rule).collect()
+    }
+
+    #[test]
+    fn a_server_too_old_or_one_that_takes_no_writes_is_refused() {
+        assert_eq!(rules(130_000, false, false), [""; 0]);
+        assert_eq!(rules(129_999, false, false), ["server-version"]);
+        assert_eq!(rules(170_002, true, true), ["read-only-server"]);
+        assert_eq!(rules(170_002, false, true), ["read-only-default"]);
+    }
 }

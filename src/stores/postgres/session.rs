@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 use tokio_postgres::{
-    CancelToken, Client, Connection, Row, Socket,
+    CancelToken, Client, Connection, Row, SimpleQueryMessage, Socket,
     error::{DbError, ErrorPosition, Severity},
     types::{FromSql, ToSql},
 };
@@ -27,8 +27,6 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// locks.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(30);
 
-/// Read committed, so that a script sees what it waited for, and writing, also where the role's default is otherwise.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 /// Until the end of the transaction; what the script has set for its session comes back then.
 const AS_OURSELVES: &str = "SET LOCAL session_authorization TO DEFAULT; SET LOCAL role TO DEFAULT";
 
@@ -134,9 +132,20 @@ impl Session {
         Ok(before)
     }
 
-    /// Begins a transaction that writes, whatever the role's defaults are, and returns its id.
+    /// The server's process behind this session at this moment. Without a prepared statement, which a pooler could send
+    /// somewhere else than its execution.
+    pub async fn backend(&self) -> Result<String, QueryError> {
+        let answer = self.cancellable(self.client.simple_query(include_str!("sql/backend_pid.sql"))).await?;
+        let pid = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        pid.ok_or_else(|| QueryError::Unexpected { why: "the server doesn't tell its process id".to_owned() })
+    }
+
+    /// Begins a transaction and returns its id.
     pub async fn begin(&self) -> Result<String, QueryError> {
-        self.run(BEGIN).await?;
+        self.run("BEGIN").await?;
         self.transaction().await
     }
 

@@ -22,8 +22,9 @@ pub(super) enum Halt {
 }
 
 impl Halt {
-    /// A refusal for what was found. The first error speaks for all.
-    pub fn by_findings(findings: Vec<Finding>) -> Self {
+    /// A refusal for what was found, errors first. The first error speaks for all.
+    pub fn by_findings(mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|finding| !finding.is_error());
         let errors = findings.iter().filter(|finding| finding.is_error()).count();
         let more = if errors > 1 { format!(" (and {} more)", errors - 1) } else { String::new() };
         let first = findings.iter().find(|finding| finding.is_error()).map(describe).unwrap_or_default();

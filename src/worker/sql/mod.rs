@@ -18,8 +18,6 @@ mod standing;
 mod step;
 mod wait;
 
-use std::time::Instant;
-
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -33,11 +31,14 @@ use super::{
 };
 use crate::{
     engine::scripts::{VersionedScript, checksum},
-    stores::postgres::{
-        Postgres,
-        history::Way,
-        lint::{self, Direction, Leniency, Strictness, Subject},
-        script::Script,
+    stores::{
+        Finding,
+        postgres::{
+            Postgres,
+            history::Way,
+            lint::{self, Direction, Leniency, Strictness, Subject},
+            script::Script,
+        },
     },
 };
 
@@ -54,15 +55,12 @@ struct Prepared<'a> {
 pub async fn execute(task: &Task, stop: &CancellationToken) -> Verdict {
     let mut tally = Tally::default();
     let end = match task.role {
-        Role::Preflight => preflight::look(task, stop).await.map(|findings| {
-            let warnings = findings.len();
-            let message = if warnings == 0 {
-                "Nothing stands in the way.".to_owned()
-            } else {
-                format!("Nothing stands in the way; {warnings} things are worth knowing.")
-            };
-            Verdict { findings, ..Verdict::new(Outcome::Succeeded, message) }
-        }),
+        Role::Preflight => match preflight::look(task, stop).await {
+            Ok(findings) => Ok(passed(findings)),
+            // It does nothing that anybody could be in doubt about.
+            Err(Halt::Lost { why }) => Err(Halt::failed(format!("The connection was lost: {why}."))),
+            Err(other) => Err(other),
+        },
         Role::Up => run(task, Way::Up, stop, &mut tally).await,
         Role::Down => run(task, Way::Down, stop, &mut tally).await,
     };
@@ -72,10 +70,19 @@ pub async fn execute(task: &Task, stop: &CancellationToken) -> Verdict {
     verdict
 }
 
+fn passed(findings: Vec<Finding>) -> Verdict {
+    let message = match findings.len() {
+        0 => "Nothing stands in the way.".to_owned(),
+        1 => "Nothing stands in the way; 1 finding is worth knowing.".to_owned(),
+        count => format!("Nothing stands in the way; {count} findings are worth knowing."),
+    };
+    Verdict { findings, ..Verdict::new(Outcome::Succeeded, message) }
+}
+
 async fn run(task: &Task, way: Way, stop: &CancellationToken, tally: &mut Tally) -> Result<Verdict, Halt> {
     let prepared = prepare(task, way);
     let findings = lint(task, way, &prepared);
-    if findings.iter().any(crate::stores::Finding::is_error) {
+    if findings.iter().any(Finding::is_error) {
         return Err(Halt::by_findings(findings));
     }
     for warning in &findings {
@@ -84,20 +91,28 @@ async fn run(task: &Task, way: Way, stop: &CancellationToken, tally: &mut Tally)
     let store = Postgres::new(&task.store.uri_file, &task.application_name());
     let waits = Waits::new(task.retry, stop);
     // A pass that got further starts the patience anew: scripts are finite, so this ends.
-    let (mut climb, mut since, mut got_to) = (waits.climb(), Instant::now(), 0);
+    let (mut patience, mut got_to) = (waits.patience(), 0);
+    let mut in_doubt = false;
     loop {
-        let pass = Pass { task, way, store: &store, waits: &waits };
+        let session = match waits.connect(&store).await {
+            // Not reaching the store is one thing, and not knowing what it did last another.
+            Err(Halt::Failed { message, .. }) if in_doubt => return Err(Halt::Lost { why: message }),
+            other => other?,
+        };
+        let pass = Pass { task, way, store: &store, session, waits: &waits };
         let why = match pass.run(&prepared, tally).await {
-            Ok(()) => return Ok(Verdict { findings, ..Verdict::new(Outcome::Succeeded, tally.summary(way)) }),
+            Ok(()) => return Ok(Verdict { findings, ..Verdict::new(Outcome::Succeeded, tally.summary(task, way)) }),
             Err(Halt::Lost { why }) => why,
             Err(end) => return Err(end),
         };
+        in_doubt = true;
         if tally.steps > got_to {
-            (climb, since, got_to) = (waits.climb(), Instant::now(), tally.steps);
+            (patience, got_to) = (waits.patience(), tally.steps);
         }
-        let Some(delay) = climb.next(since.elapsed()) else { return Err(Halt::Lost { why }) };
-        tracing::warn!(%why, ?delay, "the connection was lost; the store is asked what is true now");
-        waits.pause(delay).await?;
+        tracing::warn!(%why, "the connection was lost; the store is asked what is true now");
+        if !patience.again(&why).await? {
+            return Err(Halt::Lost { why });
+        }
     }
 }
 
@@ -114,7 +129,7 @@ fn prepare(task: &Task, way: Way) -> Vec<Prepared<'_>> {
     }
 }
 
-fn lint(task: &Task, way: Way, prepared: &[Prepared<'_>]) -> Vec<crate::stores::Finding> {
+fn lint(task: &Task, way: Way, prepared: &[Prepared<'_>]) -> Vec<Finding> {
     let subjects: Vec<_> = prepared
         .iter()
         .filter_map(|prepared| {

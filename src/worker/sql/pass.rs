@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -31,11 +31,10 @@ const LONGEST_TURN_POLL: Duration = Duration::from_secs(2);
 /// What is known to be in effect, across passes.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    was_read: bool,
+    /// What was in effect when the history was first read, if it has been.
+    at_first: Option<BTreeSet<String>>,
     in_effect: BTreeSet<String>,
     taken_back: BTreeSet<String>,
-    /// Versions that this run has brought where they should be, in order.
-    brought: Vec<String>,
     /// Steps that this run has seen take effect.
     pub steps: usize,
 }
@@ -46,9 +45,9 @@ impl Tally {
             let of_way = entries.values().filter(move |entry| entry.way == way && entry.progress.is_complete());
             of_way.map(|entry| entry.version.clone())
         };
-        self.was_read = true;
         self.in_effect = complete(Way::Up).collect();
         self.taken_back = complete(Way::Down).collect();
+        self.at_first.get_or_insert_with(|| self.in_effect.clone());
     }
 
     fn note(&mut self, version: &str, way: Way) {
@@ -58,7 +57,6 @@ impl Tally {
         };
         now_out.remove(version);
         now_in.insert(version.to_owned());
-        self.brought.push(version.to_owned());
     }
 
     /// The task's versions that are in effect, in the task's order, if the history has been read.
@@ -73,16 +71,22 @@ impl Tally {
 
     fn of_task(&self, task: &Task, versions: &BTreeSet<String>) -> Option<Vec<String>> {
         let of_task = task.scripts.iter().map(|script| script.version.clone());
-        self.was_read.then(|| of_task.filter(|version| versions.contains(version)).collect())
+        self.at_first.is_some().then(|| of_task.filter(|version| versions.contains(version)).collect())
     }
 
-    /// What the run has come to.
-    pub fn summary(&self, way: Way) -> String {
-        let (done, before) = match way {
-            Way::Up => ("Applied", "Everything was in effect already."),
-            Way::Down => ("Took back", "Nothing was in effect any more."),
+    /// What the run has come to, across passes: a step whose answer was lost is in it, too.
+    pub fn summary(&self, task: &Task, way: Way) -> String {
+        let none = BTreeSet::new();
+        let at_first = self.at_first.as_ref().unwrap_or(&none);
+        let (done, nothing, changed) = match way {
+            Way::Up => ("Applied", "Everything was in effect already.", &self.in_effect - at_first),
+            Way::Down => ("Took back", "Nothing was in effect any more.", at_first - &self.in_effect),
         };
-        if self.brought.is_empty() { before.to_owned() } else { format!("{done} {}.", self.brought.join(", ")) }
+        let mut list = self.of_task(task, &changed).unwrap_or_default();
+        if way == Way::Down {
+            list.reverse();
+        }
+        if list.is_empty() { nothing.to_owned() } else { format!("{done} {}.", list.join(", ")) }
     }
 }
 
@@ -91,20 +95,21 @@ pub(super) struct Pass<'a> {
     pub task: &'a Task,
     pub way: Way,
     pub store: &'a Postgres,
+    pub session: Session,
     pub waits: &'a Waits<'a>,
 }
 
 impl Pass<'_> {
     /// Runs what is left to run.
     pub async fn run(&self, prepared: &[Prepared<'_>], tally: &mut Tally) -> Result<(), Halt> {
-        let session = self.waits.connect(self.store).await?;
-        session.reset(self.task.lock_timeout.0, self.task.statement_timeout.map(|span| span.0)).await?;
-        let findings = server::suitability(&session, self.store, self.waits.stop).await?;
+        let session = &self.session;
+        let findings = server::suitability(session, self.store, self.waits.stop).await?;
         if findings.iter().any(Finding::is_error) {
             return Err(Halt::by_findings(findings));
         }
+        session.reset(self.task.lock_timeout.0, self.task.statement_timeout.map(|span| span.0)).await?;
         let scope = self.task.scope();
-        let history = History::new(&session, &scope);
+        let history = History::new(session, &scope);
         self.wait_for_turn(&history).await?;
         self.make_layout(&history).await?;
         self.claim(&history).await?;
@@ -119,7 +124,7 @@ impl Pass<'_> {
             }
         }
         for (one, start) in work {
-            self.run_script(&session, &history, one, start, tally).await?;
+            self.run_script(&history, one, start, tally).await?;
             tally.note(&one.script.version, self.way);
         }
         Ok(())
@@ -141,13 +146,13 @@ impl Pass<'_> {
 
     async fn run_script(
         &self,
-        session: &Session,
         history: &History<'_>,
         one: &Prepared<'_>,
         start: Start,
         tally: &mut Tally,
     ) -> Result<(), Halt> {
         let Some((script, checksum)) = &one.text else { unreachable!("what has no text has no course") };
+        let session = &self.session;
         session.reset(self.task.lock_timeout.0, self.task.statement_timeout.map(|span| span.0)).await?;
         let runner = Runner {
             session,
@@ -166,42 +171,51 @@ impl Pass<'_> {
 
     /// Waits until no other worker is at this phase. Asks and lets go, rather than wait inside a statement.
     async fn wait_for_turn(&self, history: &History<'_>) -> Result<(), Halt> {
-        let (mut climb, began) = (self.waits.quick_climb(LONGEST_TURN_POLL), Instant::now());
+        let mut patience = self.waits.quick_patience(LONGEST_TURN_POLL);
         while !history.try_lock().await? {
             let holder = history.holder().await?;
             let who = holder.map_or_else(
                 || "another worker".to_owned(),
                 |holder| format!("{} (backend {}, since {})", holder.application_name, holder.pid, holder.since),
             );
-            let Some(delay) = climb.next(began.elapsed()) else {
+            if !patience.again(&who).await? {
                 return Err(Halt::failed(format!(
                     "{who} has been at this phase's scripts for more than {}; nothing was done.",
-                    crate::api::Span(self.waits.patience())
+                    crate::api::Span(self.waits.limit())
                 )));
-            };
-            tracing::info!(%who, ?delay, "another worker is at this phase");
-            self.waits.pause(delay).await?;
+            }
         }
         Ok(())
     }
 
     async fn make_layout(&self, history: &History<'_>) -> Result<(), Halt> {
-        match self.waits.through_locks(async || history.make_layout().await).await {
-            Ok(Layout::Newer(step)) => Err(Halt::refused(format!(
-                "The schema `alongside` was made by a newer version (step {step}); use an image at least as new."
-            ))),
-            Ok(Layout::Absent | Layout::SchemaOnly | Layout::At(_)) => Ok(()),
-            Err(QueryError::Refused(refusal)) if refusal.sqlstate == "42501" => Err(Halt::refused(format!(
-                "The role may not keep the scripts' history: {refusal}. Have an administrator run CREATE SCHEMA \
-                 alongside AUTHORIZATION for it, or grant it CREATE and USAGE on that schema."
-            ))),
-            Err(error) => Err(error.into()),
+        let mut patience = self.waits.patience();
+        loop {
+            let refusal = match history.make_layout().await {
+                Ok(Layout::Absent | Layout::SchemaOnly | Layout::At(_)) => return Ok(()),
+                Ok(Layout::Newer(step)) => {
+                    return Err(Halt::refused(format!(
+                        "The schema `alongside` was made by a newer version (step {step}); use an image at least as new."
+                    )));
+                }
+                Err(QueryError::Refused(refusal)) => refusal,
+                Err(error) => return Err(error.into()),
+            };
+            if refusal.sqlstate == "42501" {
+                return Err(Halt::refused(format!(
+                    "The role may not keep the scripts' history: {refusal}. Have an administrator run CREATE SCHEMA \
+                     alongside AUTHORIZATION for it, or grant it CREATE and USAGE on that schema."
+                )));
+            }
+            if !refusal.may_pass() || !patience.again(&refusal).await? {
+                return Err(QueryError::Refused(refusal).into());
+            }
         }
     }
 
     async fn claim(&self, history: &History<'_>) -> Result<(), Halt> {
         let turn = self.task.turn(self.way);
-        match self.waits.through_locks(async || history.claim(turn).await).await? {
+        match history.claim(turn).await? {
             None => Ok(()),
             Some(newer) => Err(Halt::refused(format!(
                 "Attempt {}, {} {} has been at this phase already; this worker, of attempt {}, {} {}, came late and did \

@@ -12,7 +12,7 @@ use crate::{
     stores::{
         Finding, Severity,
         postgres::{
-            Postgres, Session,
+            Postgres, QueryError, Session,
             history::{History, Layout, Way},
             lint::{self, Direction, Leniency, Strictness, Subject},
             server,
@@ -29,24 +29,39 @@ pub(super) async fn look(task: &Task, stop: &CancellationToken) -> Result<Vec<Fi
     let store = Postgres::new(&task.store.uri_file, &task.application_name());
     let waits = Waits::new(task.retry, stop);
     let session = waits.connect(&store).await?;
+    let suitability = server::suitability(&session, &store, stop).await?;
+    let unsuitable = suitability.iter().any(Finding::is_error);
+    findings.extend(suitability);
+    if unsuitable {
+        return Err(Halt::by_findings(findings));
+    }
     session.reset(task.lock_timeout.0, task.statement_timeout.map(|span| span.0)).await?;
-    findings.extend(server::suitability(&session, &store, stop).await?);
     let mut touched = Touched::default();
     for script in forward.iter().filter_map(|prepared| prepared.text.as_ref()).map(|(script, _)| script) {
         touched.add(script);
     }
-    let rights = server::rights(&session, &touched).await?;
+    let rights = or_missing_right(server::rights(&session, &touched).await)?;
     let may_read_history = rights.iter().all(|finding| finding.rule != server::NO_HISTORY_RIGHTS);
     findings.extend(rights);
     if may_read_history {
         findings.extend(history_findings(task, &session, &forward).await?);
     }
-    findings.extend(server::obstacles(&session, &touched, task.lock_timeout.0).await?);
-    findings.sort_by_key(|finding| !finding.is_error());
+    findings.extend(or_missing_right(server::obstacles(&session, &touched, task.lock_timeout.0).await)?);
     for finding in &findings {
         tracing::info!(rule = finding.rule, severity = ?finding.severity, "{}", describe(finding));
     }
     if findings.iter().any(Finding::is_error) { Err(Halt::by_findings(findings)) } else { Ok(findings) }
+}
+
+/// Even a question may need a right that the role lacks: that is a finding of its own.
+fn or_missing_right(answer: Result<Vec<Finding>, QueryError>) -> Result<Vec<Finding>, QueryError> {
+    match answer {
+        Err(QueryError::Refused(refusal)) if refusal.sqlstate == "42501" => {
+            let message = format!("The role may not even see what the scripts work on: {}.", refusal.message);
+            Ok(vec![finding("missing-right", Severity::Error, message, "Grant it the right.")])
+        }
+        other => other,
+    }
 }
 
 fn lint_both_ways(task: &Task, forward: &[Prepared<'_>]) -> Vec<Finding> {

@@ -9,7 +9,7 @@
 //! 4. the next worker finds "begun: 3" and a valid index, and goes on with statement 4 rather than fail on "already
 //!    exists".
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{halt::Halt, standing::Start, wait::Waits};
 use crate::{
@@ -70,7 +70,7 @@ impl Runner<'_> {
         let mut at = At { row: start.row, done: start.done };
         let left = self.script.steps_after(start.done);
         if left.is_empty() {
-            self.record(at, None).await?;
+            self.record_apart(at, None).await?;
         }
         for step in left {
             at = match step {
@@ -97,7 +97,7 @@ impl Runner<'_> {
     }
 
     async fn together(&self, statements: &[Statement], at: At) -> Result<At, Halt> {
-        let (mut climb, began) = (self.waits.climb(), Instant::now());
+        let mut patience = self.waits.patience();
         loop {
             let trouble = match self.try_together(statements, at).await {
                 Ok(at) => return Ok(at),
@@ -120,12 +120,10 @@ impl Runner<'_> {
             if !refusal.may_pass() {
                 return Err(self.failure(&refusal, statement, at.done, ""));
             }
-            let Some(delay) = climb.next(began.elapsed()) else {
-                let note = format!(" Tried {} times over {} s.", climb.tries() + 1, began.elapsed().as_secs());
+            if !patience.again(&refusal).await.map_err(|_| self.stopped(at.done))? {
+                let note = format!(" It took {}.", patience.spent());
                 return Err(self.failure(&refusal, statement, at.done, &note));
-            };
-            tracing::info!(script = self.name, %refusal, ?delay, "let go, and tries again");
-            self.waits.pause(delay).await.map_err(|_| self.stopped(at.done))?;
+            }
         }
     }
 
@@ -152,33 +150,31 @@ impl Runner<'_> {
         if in_doubt && self.look_back(statement, apart, at).await? {
             return self.settle(done).await;
         }
-        let row = Some(self.record(at, Some(statement.number)).await?);
+        let row = Some(self.record_apart(at, Some(statement.number)).await?);
         let (at, done) = (At { row, ..at }, At { row, ..done });
-        let (mut climb, began) = (self.waits.climb(), Instant::now());
+        let mut patience = self.waits.patience();
         loop {
             let why = match self.try_apart(statement, apart, at).await? {
                 Tried::Done => return self.settle(done).await,
                 Tried::NotNow(why) => why,
             };
-            let Some(delay) = climb.next(began.elapsed()) else {
-                self.record(at, None).await?;
+            if !patience.again(&why).await.map_err(|_| self.stopped(at.done))? {
+                self.record_apart(at, None).await?;
                 return Err(Halt::failed(format!(
-                    "{}: statement {} of {} (line {}) could not be run within {} s: {why}. {}",
+                    "{}: statement {} of {} (line {}) could not be run in {}: {why}. {}",
                     self.name,
                     statement.number,
                     self.script.statements.len(),
                     statement.line,
-                    began.elapsed().as_secs(),
+                    patience.spent(),
                     self.so_far(at.done)
                 )));
-            };
-            tracing::info!(script = self.name, %why, ?delay, "tries again");
-            self.waits.pause(delay).await.map_err(|_| self.stopped(at.done))?;
+            }
         }
     }
 
     async fn settle(&self, done: At) -> Result<At, Halt> {
-        Ok(At { row: Some(self.record(done, None).await?), ..done })
+        Ok(At { row: Some(self.record_apart(done, None).await?), ..done })
     }
 
     /// Whether a statement that an earlier worker had begun has taken effect.
@@ -191,11 +187,14 @@ impl Runner<'_> {
             // Doing these once more does no harm.
             Apart::ReindexIndex { .. } | Apart::ReindexTable { .. } | Apart::Vacuum => Ok(false),
             Apart::BuildIndex { index: None, .. } | Apart::Other => {
-                let row = at.row.unwrap_or_default();
+                let (row, next) = (at.row.unwrap_or_default(), at.done + 1);
+                let digest = digest(&self.script.beginning(next));
                 Err(Halt::refused(format!(
                     "{}: statement {} (line {}) was begun by a worker that was lost, and nobody can tell from outside \
-                     whether it took effect. Look, then run UPDATE alongside.script_history SET begun = NULL WHERE id = \
-                     {row} if it did not, or SET begun = NULL, done = done + 1 if it did, and retry.",
+                     whether it took effect. Look. If it did not, run `UPDATE alongside.script_history SET begun = NULL \
+                     WHERE id = {row};`. If it did, run `UPDATE alongside.script_history SET begun = NULL, done = {next}, \
+                     done_checksum = '{digest}', applied_at = CASE statements WHEN {next} THEN now() END WHERE id = \
+                     {row};`. Then retry.",
                     self.name, statement.number, statement.line
                 )))
             }
@@ -207,7 +206,7 @@ impl Runner<'_> {
             return Ok(Tried::NotNow(why));
         }
         let lock_timeout = if apart.waits_without_harm() {
-            self.lock_timeout.max(CONCURRENT_LOCK_TIMEOUT.min(self.waits.patience()))
+            self.lock_timeout.max(CONCURRENT_LOCK_TIMEOUT.min(self.waits.limit()))
         } else {
             self.lock_timeout
         };
@@ -224,7 +223,7 @@ impl Runner<'_> {
                     return Ok(Tried::NotNow(refusal.to_string()));
                 }
                 // The server has said no: it was not begun after all.
-                self.record(at, None).await?;
+                self.record_apart(at, None).await?;
                 Err(self.failure(&refusal, Some(statement), at.done, &left))
             }
             Err(QueryError::Stopped) => {
@@ -308,6 +307,16 @@ impl Runner<'_> {
         } else {
             format!(" INVALID indexes are left and slow down writes until the next try: {}.", left.join(", "))
         }
+    }
+
+    /// Writes down how far the script is, in a transaction of its own: the script may have taken on a role that has no
+    /// business in our tables.
+    async fn record_apart(&self, at: At, begun: Option<usize>) -> Result<i64, QueryError> {
+        self.session.begin().await?;
+        self.session.as_ourselves().await?;
+        let row = self.record(at, begun).await?;
+        self.session.commit().await?;
+        Ok(row)
     }
 
     /// Writes down how far the script is, in whatever transaction is open.

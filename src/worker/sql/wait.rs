@@ -1,12 +1,15 @@
 //! Waiting with growing delays, ended by a stop.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
 use super::halt::Halt;
 use crate::{
-    stores::postgres::{ConnectError, Postgres, QueryError, Session},
+    stores::postgres::{Postgres, Session},
     worker::ladder::{Climb, Ladder},
 };
 
@@ -16,70 +19,66 @@ pub(super) struct Waits<'a> {
     pub stop: &'a CancellationToken,
 }
 
+/// One thing waited for, from the first try on.
+pub(super) struct Patience<'a> {
+    climb: Climb,
+    began: Instant,
+    stop: &'a CancellationToken,
+}
+
 impl<'a> Waits<'a> {
     pub fn new(ladder: Ladder, stop: &'a CancellationToken) -> Self {
         Self { ladder, stop }
     }
 
-    /// A fresh ladder, with noise of its own.
-    pub fn climb(&self) -> Climb {
-        self.ladder.climb(noise())
+    /// Patience for one thing.
+    pub fn patience(&self) -> Patience<'a> {
+        Patience { climb: self.ladder.climb(noise()), began: Instant::now(), stop: self.stop }
     }
 
-    /// A fresh ladder whose delays stay short: for what ends at once when it ends.
-    pub fn quick_climb(&self, longest: Duration) -> Climb {
+    /// The same with delays that stay short: for what may end at any moment.
+    pub fn quick_patience(&self, longest: Duration) -> Patience<'a> {
         let mut ladder = self.ladder;
         ladder.longest.0 = ladder.longest.0.min(longest);
-        ladder.climb(noise())
+        Patience { climb: ladder.climb(noise()), ..self.patience() }
     }
 
-    /// How long a wait is worth it.
-    pub fn patience(&self) -> Duration {
+    /// How long anything is waited for.
+    pub fn limit(&self) -> Duration {
         self.ladder.give_up_after.0
     }
 
-    /// Waits, unless told to stop.
-    pub async fn pause(&self, delay: Duration) -> Result<(), Halt> {
+    /// Connects, again and again while the store is away.
+    pub async fn connect(&self, store: &Postgres) -> Result<Session, Halt> {
+        let mut patience = self.patience();
+        loop {
+            let error = match store.connect(self.stop).await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            if !error.may_pass() || !patience.again(&error).await? {
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+impl Patience<'_> {
+    /// Waits before another try; false if there is to be none. `why` goes to the log.
+    pub async fn again(&mut self, why: &(impl Display + Sync + ?Sized)) -> Result<bool, Halt> {
+        let Some(delay) = self.climb.next(self.began.elapsed()) else { return Ok(false) };
+        tracing::info!(%why, ?delay, "tries again");
         tokio::select! {
-            () = tokio::time::sleep(delay) => Ok(()),
+            () = tokio::time::sleep(delay) => Ok(true),
             () = self.stop.cancelled() => {
                 Err(Halt::Stopped { message: "Stopped between two tries; nothing is under way.".to_owned() })
             }
         }
     }
 
-    /// Connects, again and again while the store is away.
-    pub async fn connect(&self, store: &Postgres) -> Result<Session, Halt> {
-        let (mut climb, began) = (self.climb(), Instant::now());
-        loop {
-            let error: ConnectError = match store.connect(self.stop).await {
-                Ok(session) => return Ok(session),
-                Err(error) => error,
-            };
-            match climb.next(began.elapsed()).filter(|_| error.may_pass()) {
-                Some(delay) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, ?delay, "the store can't be reached yet");
-                    self.pause(delay).await?;
-                }
-                None => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Does something again and again while locks stand in its way. It has to be whole: done, or not at all.
-    pub async fn through_locks<T>(&self, mut act: impl AsyncFnMut() -> Result<T, QueryError>) -> Result<T, QueryError> {
-        let (mut climb, began) = (self.climb(), Instant::now());
-        loop {
-            let refusal = match act().await {
-                Err(QueryError::Refused(refusal)) if refusal.may_pass() => refusal,
-                other => return other,
-            };
-            let Some(delay) = climb.next(began.elapsed()) else { return Err(QueryError::Refused(refusal)) };
-            tracing::info!(%refusal, ?delay, "a lock stands in the way");
-            if self.pause(delay).await.is_err() {
-                return Err(QueryError::Stopped);
-            }
-        }
+    /// What it has cost so far, in words.
+    pub fn spent(&self) -> String {
+        format!("{} tries over {} s", self.climb.tries() + 1, self.began.elapsed().as_secs())
     }
 }
 

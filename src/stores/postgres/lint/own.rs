@@ -22,11 +22,11 @@ const TRANSACTION_CONTROL: Rule = (
     "Leave it out: each script runs in one transaction together with its history row. Where parts must commit one after \
      the other, make them scripts of their own.",
 );
-const COPY_STDIN: Rule = (
-    "copy-stdin",
+const CLIENT_COPY: Rule = (
+    "client-copy",
     Weight::Never,
-    "COPY ... FROM STDIN waits for data that no client sends.",
-    "Write INSERT, or load the data with a `job`.",
+    "COPY to or from the client has no client to talk to.",
+    "Write INSERT, or move the data with a `job`.",
 );
 const SESSION_RESET: Rule = (
     "session-reset",
@@ -145,10 +145,17 @@ fn rules_hit(stmt: &ast::Stmt) -> Vec<Rule> {
             }
         },
         ast::Stmt::Copy(copy) => {
-            if let Some(ast::CopyDirection::CopyFrom(from)) = copy.copy_direction()
-                && matches!(from.copy_source(), Some(ast::CopySource::CopyStdin(_)))
-            {
-                rules.push(COPY_STDIN);
+            let through_client = match copy.copy_direction() {
+                Some(ast::CopyDirection::CopyFrom(from)) => {
+                    matches!(from.copy_source(), Some(ast::CopySource::CopyStdin(_) | ast::CopySource::CopyStdout(_)))
+                }
+                Some(ast::CopyDirection::CopyTo(to)) => {
+                    matches!(to.copy_target(), Some(ast::CopyTarget::CopyStdout(_)))
+                }
+                None => false,
+            };
+            if through_client {
+                rules.push(CLIENT_COPY);
             }
         }
         ast::Stmt::Discard(discard) => {

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const BEFORE: Leniency<'_> = Leniency { allow: &[], past_no_return: false, strictness: Strictness::Full };
@@ -32,6 +34,7 @@ fn additive_scripts_pass_without_a_word() {
         "CREATE FUNCTION f() RETURNS void LANGUAGE sql BEGIN ATOMIC UPDATE items SET n = 1; END;",
         "CREATE OR REPLACE VIEW v AS SELECT * FROM items; GRANT SELECT ON v TO app;",
         "ALTER TYPE mood ADD VALUE 'calm'; VACUUM ANALYZE items; SAVEPOINT a; ROLLBACK TO a; DISCARD PLANS;",
+        "COPY items FROM '/data/items'; COPY items TO PROGRAM 'gzip'",
         "REFRESH MATERIALIZED VIEW CONCURRENTLY v; REINDEX TABLE CONCURRENTLY items;",
     ] {
         assert_eq!(look(text, Direction::Up, BEFORE), [], "{text}");
@@ -133,7 +136,8 @@ fn what_the_worker_cannot_run_cannot_be_accepted() {
         ("ABORT", "transaction-control"),
         ("PREPARE TRANSACTION 'x'", "transaction-control"),
         ("COMMIT PREPARED 'x'", "transaction-control"),
-        ("COPY items FROM STDIN", "copy-stdin"),
+        ("COPY items FROM STDIN", "client-copy"),
+        ("COPY items TO STDOUT", "client-copy"),
         ("DISCARD ALL", "session-reset"),
         ("SELECT pg_advisory_unlock_all()", "session-reset"),
         ("ALTER SYSTEM SET work_mem = '1GB'", "alter-system"),
@@ -223,4 +227,18 @@ fn where_only_what_cannot_run_counts_the_rest_is_left_alone() {
     let findings = look("COMMIT; UPDATE items SET n = 0", Direction::Down, leniency);
     assert_eq!(rules(&findings, Severity::Error), BTreeSet::from(["transaction-control"]));
     assert_eq!(rules(&look("FROB", Direction::Down, leniency), Severity::Error), BTreeSet::from([SYNTAX_ERROR]));
+}
+
+proptest! {
+    // Parsing in a debug build is slow; more cases are a matter of PROPTEST_CASES.
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn no_text_makes_lint_fail(
+        text in "(ALTER|CREATE|DROP|TABLE|INDEX|CONCURRENTLY|ADD|COLUMN|CONSTRAINT|CHECK|NOT|NULL|VALID|DEFAULT|TYPE|SET|\
+                 UPDATE|DELETE|FROM|WHERE|VACUUM|FULL|REINDEX|BEGIN|COMMIT|SELECT|COPY|UNIQUE|USING|VALUE|GENERATED|\
+                 a|b\\.c|\"Q\"|1|'x'|\\(|\\)|,|;|--|/\\*|\\*/|\\$\\$|\n|'| |squawk-ignore|\\PC){0,40}"
+    ) {
+        let findings = look(&text.replace("  ", " "), Direction::Up, BEFORE);
+        prop_assert!(findings.iter().all(|finding| finding.line >= Some(1)));
+    }
 }

@@ -4,10 +4,10 @@ UPDATE alongside.script_history
 SET attempt = $2,
     try = $3,
     checksum = $4,
-    statements = $5,
-    done = $6,
+    statements = $5::integer,
+    done = $6::integer,
     done_checksum = $7,
     begun = $8,
-    applied_at = CASE WHEN $6 = $5 THEN now() END
+    applied_at = CASE WHEN $6::integer = $5::integer THEN now() END
 WHERE id = $1
 RETURNING id

@@ -3,5 +3,9 @@ SELECT
     pg_catalog.current_setting('server_version_num')::integer AS version_number,
     pg_catalog.current_setting('server_version') AS version,
     pg_catalog.pg_is_in_recovery() AS in_recovery,
-    pg_catalog.current_setting('transaction_read_only') = 'on' AS read_only,
+    EXISTS (
+        SELECT
+        FROM pg_catalog.pg_settings
+        WHERE name = 'default_transaction_read_only' AND reset_val = 'on'
+    ) AS read_only,
     current_user::text AS role

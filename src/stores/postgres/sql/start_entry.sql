@@ -5,5 +5,9 @@ INSERT INTO alongside.script_history (
     migration_uid, migration, phase, version, name, role, attempt, try,
     checksum, statements, done, done_checksum, begun, applied_at
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, CASE WHEN $11 = $10 THEN now() END)
+VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, $9,
+    $10::integer, $11::integer, $12, $13,
+    CASE WHEN $11::integer = $10::integer THEN now() END
+)
 RETURNING id

@@ -18,7 +18,7 @@ mod watches;
 use std::{sync::Arc, time::Duration};
 
 pub use config::{Config, LogFormat};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, Client, ResourceExt,
@@ -84,12 +84,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let (election, leadership) =
         Election::new(connect()?, &config.lease_namespace, &config.lease_name, &config.identity);
     let (wake, woken) = mpsc::unbounded_channel();
-    let (jobs, job_watch) = watch_jobs(&client, &config, wake.clone());
+    let (jobs, job_watch) = watch_jobs(&client, &config, wake.clone(), readiness.clone());
     let (store, writer) = reflector::store();
     let changes = watcher(scoped::<Migration>(&client, &config), watcher::Config::default())
         .default_backoff()
         .modify(|migration| migration.managed_fields_mut().clear())
         .reflect(writer)
+        .inspect_ok(move |event| note_filled(event, &readiness, "migrations"))
         .applied_objects();
     let controller = Controller::for_stream(changes, store.clone())
         .with_config(ControllerConfig::default().concurrency(config.workers))
@@ -98,8 +99,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     let ctx: Shared = Arc::new(Context {
         lane_1: connect()?,
-        migrations: store.clone(),
-        jobs: jobs.clone(),
+        migrations: store,
+        jobs,
         board,
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),
@@ -116,7 +117,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         config,
     });
     let lane_1 = tokio::spawn(lane1::run(events, ctx.clone(), stop.clone()));
-    let ready = tokio::spawn(become_ready(store, jobs, readiness));
     let leads = tokio::spawn(show_standing(leadership.changes(), metrics));
     let reconciling =
         controller.run(reconcile::reconcile, reconcile::on_error, ctx).for_each(|_| std::future::ready(()));
@@ -128,7 +128,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     election_stop.cancel();
     let _ = election.await;
     job_watch.abort();
-    ready.abort();
     leads.abort();
     stop.cancel();
     match http.await {
@@ -163,6 +162,7 @@ fn watch_jobs(
     client: &Client,
     config: &Config,
     wake: mpsc::UnboundedSender<ObjectRef<Migration>>,
+    readiness: Readiness,
 ) -> (Store<Job>, tokio::task::JoinHandle<()>) {
     let api = scoped::<Job>(client, config);
     let (store, writer) = reflector::store();
@@ -175,7 +175,8 @@ fn watch_jobs(
             }
         });
     let task = tokio::spawn(async move {
-        let mut changes = std::pin::pin!(stream.reflect(writer).touched_objects());
+        let filled = stream.reflect(writer).inspect_ok(move |event| note_filled(event, &readiness, "jobs"));
+        let mut changes = std::pin::pin!(filled.touched_objects());
         while let Some(change) = changes.next().await {
             let Ok(job) = change else { continue };
             let (Some(name), Some(namespace)) = (job.labels().get(NAME_LABEL), job.namespace()) else { continue };
@@ -185,12 +186,16 @@ fn watch_jobs(
     (store, task)
 }
 
-async fn become_ready(migrations: Store<Migration>, jobs: Store<Job>, readiness: Readiness) {
-    if migrations.wait_until_ready().await.is_ok() {
-        readiness.reached("migrations");
-    }
-    if jobs.wait_until_ready().await.is_ok() {
-        readiness.reached("jobs");
+/// Takes note of a cache that holds its first whole list.
+///
+/// Nobody may wait for a store that the controller waits for too: a store wakes only whoever asked last.
+fn note_filled<K>(event: &watcher::Event<K>, readiness: &Readiness, name: &str) {
+    match event {
+        watcher::Event::InitDone => readiness.reached(name),
+        watcher::Event::Init
+        | watcher::Event::InitApply(_)
+        | watcher::Event::Apply(_)
+        | watcher::Event::Delete(_) => {}
     }
 }
 

@@ -25,19 +25,23 @@ const WRITES: [&str; 5] = ["POST", "PUT", "PATCH", "APPLY", "DELETE"];
 pub async fn measure(kubernetes: &Kubernetes, program: &Path, out: &Path, count: usize) -> Report {
     node::start(kubernetes).await;
     alongside::pods(kubernetes).await;
-    kubernetes.create_if_absent(Some(crate::kubernetes::NAMESPACE), alongside::service("idle")).await;
-    let phases = json!([
-        {"name": "agreed", "approval": "Required"},
-        alongside::switch("idle"),
-        {"name": "bake", "bake": {"for": "24h"}, "guards": [alongside::guard("idle", Duration::from_secs(5))]},
-    ]);
+    let names: Vec<_> = (0..count).map(|number| format!("idle-{number}")).collect();
+    // A Migration claims its Service when it begins, so that each needs one of its own.
+    kubernetes.create_all(names.iter().map(|name| alongside::service(name))).await;
     let mut operator = alongside::start(program, None, out, 0);
     alongside::ready(0, true).await;
     let (empty, _) = operator.memory();
     let migrations = kubernetes.follow(alongside::VERSION, alongside::KIND);
     let began = Instant::now();
-    let names = (0..count).map(|number| format!("idle-{number}"));
-    kubernetes.create_all(names.map(|name| alongside::migration(&name, &phases, &json!([])))).await;
+    let objects = names.iter().map(|name| {
+        let phases = json!([
+            {"name": "agreed", "approval": "Required"},
+            alongside::switch(name),
+            {"name": "bake", "bake": {"for": "24h"}, "guards": [alongside::guard(name, Duration::from_secs(5))]},
+        ]);
+        alongside::migration(name, &phases, &json!([]))
+    });
+    kubernetes.create_all(objects).await;
     let created = began.elapsed();
     until(Duration::from_secs(1_800), "all wait", async || {
         (migrations.count("state", "Waiting") >= count).then_some(())

@@ -192,10 +192,7 @@ fn watch_jobs(
 fn note_filled<K>(event: &watcher::Event<K>, readiness: &Readiness, name: &str) {
     match event {
         watcher::Event::InitDone => readiness.reached(name),
-        watcher::Event::Init
-        | watcher::Event::InitApply(_)
-        | watcher::Event::Apply(_)
-        | watcher::Event::Delete(_) => {}
+        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_) | watcher::Event::Delete(_) => {}
     }
 }
 

@@ -144,6 +144,8 @@ async fn prepare_others(kubernetes: &Kubernetes, source: &Source, migrations: &F
 async fn of_alongside(kubernetes: &Kubernetes, source: &Source, migrations: &Followed, plan: Plan) -> Vec<Sample> {
     let mut samples = Vec::new();
     for round in 0..plan.rounds() {
+        // What begins right after the last rollback would keep step with the samples that it came with.
+        tokio::time::sleep(plan.anywhen()).await;
         let ids: Vec<_> = (0..plan.batch).map(|number| format!("a-{round}-{number}")).collect();
         for id in &ids {
             source.healthy(id);
@@ -181,6 +183,8 @@ async fn of_argo(kubernetes: &Kubernetes, source: &Source, plan: Plan) -> Vec<Sa
     let mut last_runs = vec![None; ids.len()];
     for round in 1..=plan.rounds() {
         for id in &ids {
+            // As above: each analysis begins at a time of its own.
+            tokio::time::sleep(plan.anywhen()).await;
             source.healthy(id);
             argo::roll_out(kubernetes, id, round).await;
         }

@@ -95,7 +95,7 @@ pub async fn measure(
     if controller.is_some() {
         say(&mut report, "Argo Rollouts", &of_argo);
     }
-    let cpu = |now: Duration, before: Duration| (now - before).as_secs_f64() / took * 100.0;
+    let cpu = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() / took * 100.0;
     let ours = cpu(operator.processor_time(), ours);
     let theirs = controller.as_ref().zip(theirs).map(|(process, before)| cpu(process.processor_time(), before));
     let memory = (operator.memory().0, controller.as_ref().map(|process| process.memory().0));

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long they are watched.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// What writes.
 const WRITES: [&str; 5] = ["POST", "PUT", "PATCH", "APPLY", "DELETE"];
 
@@ -43,10 +43,8 @@ pub async fn measure(kubernetes: &Kubernetes, program: &Path, out: &Path, count:
     });
     kubernetes.create_all(objects).await;
     let created = began.elapsed();
-    until(Duration::from_secs(1_800), "all wait", async || {
-        (migrations.count("state", "Waiting") >= count).then_some(())
-    })
-    .await;
+    until(Duration::from_mins(30), "all wait", async || (migrations.count("state", "Waiting") >= count).then_some(()))
+        .await;
     let waiting = began.elapsed();
     // What follows the last change has gone by then, Events too.
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -73,7 +71,7 @@ pub async fn measure(kubernetes: &Kubernetes, program: &Path, out: &Path, count:
 async fn watched(kubernetes: &Kubernetes, operator: &process::Process, report: &mut Report, when: &str) -> u64 {
     let before = (kubernetes.requests().await, written().await, operator.processor_time());
     tokio::time::sleep(MINUTE).await;
-    let used = operator.processor_time() - before.2;
+    let used = operator.processor_time().saturating_sub(before.2);
     let statuses = written().await - before.1;
     let requests = kubernetes.requests().await.since(&before.0);
     let writes: Vec<_> = requests.iter().filter(|(verb, ..)| WRITES.contains(&verb.as_str())).collect();

@@ -5,6 +5,8 @@
 //! The cluster has no kubelet: what would be a node's part is done by [`node`], for a thousand guarded objects want more
 //! pods than one small machine can run.
 
+#![allow(clippy::cast_precision_loss, reason = "no count here comes near 2^52")]
+
 mod advance;
 mod alongside;
 mod argo;

@@ -8,7 +8,6 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    hash::{DefaultHasher, Hash, Hasher},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -28,7 +27,7 @@ use axum::{
 
 use crate::{
     process::{self, Process},
-    wait::{LONG, until},
+    wait::{LONG, fraction, until},
 };
 
 /// Where the controlled source listens.
@@ -56,6 +55,8 @@ struct Inner {
 
 #[derive(Clone, Default)]
 struct Series {
+    /// Where in the interval its samples lie, from 0 up to 1.
+    offset: f64,
     breached_at: Option<Instant>,
     told: Option<Instant>,
 }
@@ -90,9 +91,10 @@ impl Source {
         format!("max(bench_errors{{id=\"{id}\"}})")
     }
 
-    /// A series that says that all is well.
+    /// A series that says that all is well, with its samples at another place of the interval: who polls on whole seconds
+    /// would be as late, or as early, each time.
     pub fn healthy(&self, id: &str) {
-        self.with(id, |series| *series = Series::default());
+        self.with(id, |series| *series = Series { offset: fraction(), ..Series::default() });
     }
 
     /// How often it was asked for anything.
@@ -132,13 +134,13 @@ impl Source {
 
     /// When the newest sample of a series at `now` was taken.
     fn sampled_by(&self, id: &str, now: Instant) -> Instant {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
         let every = u64::try_from(self.inner.scrape.as_millis()).unwrap_or(1);
-        let offset = hasher.finish() % every;
+        let offset = self.with(id, |series| self.inner.scrape.mul_f64(series.offset));
+        let offset = u64::try_from(offset.as_millis()).unwrap_or_default();
         let since = u64::try_from(now.duration_since(self.inner.epoch.0).as_millis()).unwrap_or_default() + every;
         let sampled = (since - offset) / every * every + offset;
-        self.inner.epoch.0 + Duration::from_millis(sampled) - self.inner.scrape
+        let one_later = self.inner.epoch.0 + Duration::from_millis(sampled);
+        one_later.checked_sub(self.inner.scrape).unwrap_or(self.inner.epoch.0)
     }
 
     fn answer(&self, request: &str) -> String {

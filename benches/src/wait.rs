@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Long enough for whatever works at all, on a busy machine.
-pub const LONG: Duration = Duration::from_secs(600);
+pub const LONG: Duration = Duration::from_mins(10);
 
 /// Looks again and again until there is something, and returns it.
 ///

@@ -129,10 +129,15 @@ impl Election {
             tracing::info!(term = self.term, "leads from now on");
         }
         let term = self.term;
-        // Renewals wake nobody: only a change of standing does.
+        // Renewals in time wake nobody. One that comes late does: whoever was reconciled meanwhile was told that nobody
+        // leads, and waits for the word.
         self.standing.send_if_modified(|standing| {
+            let led_all_along = match *standing {
+                Standing::Leader { until, .. } => Instant::now() < until,
+                Standing::Standby => false,
+            };
             *standing = Standing::Leader { term, until };
-            !leads
+            !led_all_along
         });
     }
 

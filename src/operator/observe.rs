@@ -21,7 +21,7 @@ use crate::{
     actions::{self, At, job, refuse},
     api::{
         ABORT_ANNOTATION, APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, FINALIZER, Migration, PAUSE_ANNOTATION,
-        RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, UID_LABEL,
+        RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, TrafficStatus, TrafficStep, UID_LABEL,
     },
     engine::{
         plan::{self, Action},
@@ -153,12 +153,41 @@ pub fn services_of(migration: &Migration, known: Known<'_>) -> Vec<Watched> {
     services
 }
 
+/// The Services of which every change must be heard at once: those whose traffic has moved, or is next to.
+///
+/// A Migration that waits for a person with its Services where they were needs none: the step that follows looks for
+/// itself. Three watches each, of ten thousand that wait, would be more connections than the API server bears.
+pub fn services_under_way(migration: &Migration) -> Vec<Watched> {
+    let Some(status) = &migration.status else { return Vec::new() };
+    let waits = status.state == State::Waiting;
+    let is_next = |traffic: &TrafficStatus| !waits && status.phase.as_ref() == Some(&traffic.phase);
+    let under_way = status.traffic.iter().filter(|traffic| match traffic.step {
+        TrafficStep::FlipIntended
+        | TrafficStep::Flipped
+        | TrafficStep::Confirmed
+        | TrafficStep::Drained
+        | TrafficStep::BackIntended
+        | TrafficStep::Back
+        | TrafficStep::BackDrained => true,
+        TrafficStep::Unclaimed
+        | TrafficStep::ClaimIntended
+        | TrafficStep::Claimed
+        | TrafficStep::ReleaseIntended
+        | TrafficStep::Released => is_next(traffic),
+    });
+    under_way.map(Watched::from).collect()
+}
+
 /// The Migration's Jobs, with what their pods reported once they have ended. `None` if not all of
 /// that could be seen.
 ///
 /// A Job that status waits for and the cache doesn't hold is asked for live: a new leader's cache may be behind what its
 /// predecessor saw, and a Job taken for vanished would be run again.
 async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> Option<BTreeMap<String, JobView>> {
+    // A cache that has not been filled yet shows nothing, and that must not look like Jobs that are gone.
+    if !ctx.readiness.has_reached("jobs") {
+        return None;
+    }
     let namespace = migration.namespace().unwrap_or_default();
     let mine = |job: &Job| {
         job.labels().get(UID_LABEL).map(String::as_str) == Some(uid) && job.namespace().as_deref() == Some(&namespace)

@@ -10,7 +10,6 @@ use super::{
     observe::{self, Known, Look},
     plans::{self, Frozen, PlanError},
     record::{self, RecordError},
-    watches::Watched,
 };
 use crate::{
     actions::switch::PatchError,
@@ -147,8 +146,7 @@ async fn watch(migration: &Migration, known: Known<'_>, ctx: &Context) {
         ctx.drains.forget(&uid);
         return;
     }
-    let services: Vec<Watched> = observe::services_of(migration, known);
-    ctx.traffic.watch(migration, &services).await;
+    ctx.traffic.watch(migration, &observe::services_under_way(migration)).await;
     if let Some(frozen) = known.frozen.or(known.candidate.ok()) {
         ctx.board.watch(observe::watch_key(migration), watch_set(migration, frozen));
     }

@@ -19,11 +19,29 @@ setup: ## Installs and builds what tests and demo need (Debian packages; Kuberne
 	@tests/setup
 
 .PHONY: check
-check: ## Formatting, lints, licences, and that generated files are what they would be generated to
+check: ## Formatting, and that generated files are what they would be generated to
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features alongside/fault-points -- -D warnings
 	cargo run --quiet --bin crdgen -- --check
+
+.PHONY: lint
+lint: ## Clippy with the house rules
+	cargo clippy --workspace --all-targets --features alongside/fault-points -- -D warnings
+
+.PHONY: deny
+deny: ## Licences, sources and duplicates among the dependencies
 	tests/deny
+
+.PHONY: test-databases
+test-databases: setup ## The sql worker against real PostgreSQL, the guards against real Prometheus
+	cargo test --test sql --test guards
+
+.PHONY: test-e2e
+test-e2e: setup ## End to end on a real cluster
+	cargo test --features alongside/fault-points --test e2e
+
+.PHONY: test-cluster
+test-cluster: setup ## The test cluster itself
+	tests/cluster/test.sh
 
 .PHONY: generate
 generate: ## Writes the CRD, RBAC and references

@@ -115,13 +115,13 @@ impl Migrating {
     /// A Job with an undo.
     pub fn job(self, name: &str) -> Self {
         let job = JobAction { template: Default::default(), undo: Some(Default::default()) };
-        self.with(Phase { job: Some(job), ..phase(name) })
+        self.with(Phase { job: Some(Box::new(job)), ..phase(name) })
     }
 
     /// A Job without an undo.
     pub fn one_way_job(self, name: &str) -> Self {
         let job = JobAction { template: Default::default(), undo: None };
-        self.with(Phase { job: Some(job), ..phase(name) })
+        self.with(Phase { job: Some(Box::new(job)), ..phase(name) })
     }
 
     pub fn switch(self, name: &str, services: &[&str]) -> Self {

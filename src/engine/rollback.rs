@@ -138,6 +138,21 @@ impl Draft<'_> {
         true
     }
 
+    /// Whether a Job has still to take something back, or may have.
+    pub fn is_something_left_to_undo(&self) -> bool {
+        self.status.phases.iter().any(|phase| {
+            let left = match phase.state {
+                PhaseState::Pending | PhaseState::Undone | PhaseState::Kept => false,
+                PhaseState::Done
+                | PhaseState::Failed
+                | PhaseState::Intended
+                | PhaseState::Running
+                | PhaseState::Undoing => true,
+            };
+            left && phase.job.is_some()
+        })
+    }
+
     fn take_phase_back(&mut self, index: usize) -> bool {
         let name = self.status.phases[index].name.clone();
         let Some(phase) = self.plan.phase(&name) else {

@@ -406,3 +406,13 @@ fn a_mark_given_up_before_a_way_back_was_announced_is_given_up_again() {
     assert!(!scene.perform(&back), "the way back that was announced before letting go still lands");
     assert_eq!(scene.side(STOCK), Some(Side::To));
 }
+
+#[test]
+fn schema_is_not_taken_from_under_traffic_that_someone_moved_forward_before_the_flip() {
+    let mut scene = given(job_switch_bake()).slow("expand");
+    scene.run_to("expand").settle().job_succeeds("expand").someone_sets(STOCK, "v2").abort().settle();
+    assert_eq!(scene.jobs_of("expand", JobRole::Undo), 0, "{}", scene.why());
+    assert_eq!((scene.hold(), scene.status.state), (Some("ForeignSelector"), State::Stalled));
+    scene.someone_sets(STOCK, "v1").run_to_state(State::RolledBack);
+    assert_eq!(scene.jobs_of("expand", JobRole::Undo), 1);
+}

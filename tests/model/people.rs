@@ -253,8 +253,8 @@ pub fn retry(next: &mut State) {
 fn lend(next: &mut State, hand: Hand) -> Option<()> {
     let name = next.server.services.keys().next()?.clone();
     let service = next.server.services[&name].clone();
-    let went_back = service.points_at(Side::To);
     let mut ledger = (*next.ledger).clone();
+    let went_back = service.points_at(Side::To) && ledger.moved.contains(&name);
     ledger.touched = true;
     ledger.went_back = false;
     let set = |next: &mut State, version: &'static str| {
@@ -264,14 +264,14 @@ fn lend(next: &mut State, hand: Hand) -> Option<()> {
     };
     match hand {
         Hand::SetsItBack => {
-            ledger.taken_back_by_others |= went_back;
+            ledger.taken_back_by_others.extend(went_back.then(|| name.clone()));
             set(next, "v1");
         }
         Hand::SetsItForward => set(next, "v2"),
         Hand::SetsAThirdValue => set(next, "v7"),
         Hand::StripsTheMark => next.server.edit_service(&name, |service| service.mark = None),
         Hand::ReplacesIt => {
-            ledger.taken_back_by_others |= went_back;
+            ledger.taken_back_by_others.extend(went_back.then(|| name.clone()));
             next.server.edit_service(&name, |service| {
                 service.mark = None;
                 service.uid.push('!');

@@ -166,7 +166,10 @@ impl State {
                 let back = patch.mark.role == Role::Back && moved_to == Some(Side::From);
                 broken.note(P::NoWayBackLandsAfterThePointOfNoReturn, back && passed);
                 let forward = moved_to == Some(Side::To);
-                broken.note(P::SomeoneElsesWayBackIsNeverFought, forward && ledger.taken_back_by_others);
+                broken.note(
+                    P::SomeoneElsesWayBackIsNeverFought,
+                    forward && ledger.taken_back_by_others.contains(&patch.service),
+                );
                 let announced = ledger.announced.contains(&hash_of(&patch.mark.epoch));
                 broken.note(P::NoEffectWithoutRecordedIntent, patch.mark.role != Role::Back && !announced);
                 let is_back = status.traffic.iter().any(|traffic| {
@@ -177,7 +180,9 @@ impl State {
                 broken.note(P::NothingMovesForwardOnceTrafficIsBack, forward && is_back);
                 broken.note(P::NoForwardStepWithoutPassingGuards, forward && !order.look.guards_passed);
                 ledger.went_back |= patch.mark.role == Role::Back;
-                ledger.moved |= forward;
+                if forward {
+                    ledger.moved.insert(patch.service.clone());
+                }
             }
             Effect::CreateJob(job) => {
                 let announced = ledger.announced.contains(&hash_of(&job.name));
@@ -211,8 +216,8 @@ impl State {
         let mut ledger = (*self.ledger).clone();
         if status.attempt > was.attempt {
             ledger.went_back = false;
-            ledger.moved = false;
-            ledger.taken_back_by_others = false;
+            ledger.moved.clear();
+            ledger.taken_back_by_others.clear();
         }
         ledger.announced.extend(announced(&status));
         self.broken.note(P::EpochsNeverGoBack, status.epoch < was.epoch);
@@ -232,7 +237,7 @@ impl State {
         }
         if arrived(Life::RolledBack) {
             let keeps = status.rollback.as_ref().is_some_and(|rollback| rollback.keeps_traffic);
-            self.broken.note(P::RolledBackMeansBack, !keeps && ledger.moved && look.on_new_side);
+            self.broken.note(P::RolledBackMeansBack, !keeps && look.moved_and_not_back);
             let undone = sim.works().all(|(phase, undo)| {
                 let count = |role| ledger.successes_of(status.attempt, phase, role);
                 !undo || count(JobRole::Do) == 0 || count(JobRole::Undo) == 1

@@ -295,12 +295,16 @@ impl Sim {
     }
 
     /// What is true now of the Services, for those who look now.
-    pub fn look(server: &Server) -> Look {
+    pub fn look(server: &Server, ledger: &Ledger) -> Look {
         let all = |serves: fn(&Service) -> u32| server.services.values().all(|service| serves(service) > 0);
         Look {
             from_served: all(|service| service.from_serving),
             to_served: all(|service| service.to_serving),
             on_new_side: server.is_on_new_side(),
+            moved_and_not_back: server
+                .services
+                .iter()
+                .any(|(name, service)| service.points_at(Side::To) && ledger.moved.contains(name)),
             all_on_new_side: server.services.values().all(|service| service.points_at(Side::To)),
             guards_passed: crate::mutants::passes(server.mood),
         }
@@ -319,7 +323,7 @@ impl Sim {
         // What the predecessor saw, for one decision: only a mutant decides by it.
         let services = me.services.take().filter(|_| operator == 1).unwrap_or_else(|| state.server.services.clone());
         let outcome = self.decide(&state.server, &object, &services, &jobs);
-        let look = Self::look(&state.server);
+        let look = Self::look(&state.server, &state.ledger);
         let ended = matches!(outcome.status.state, Life::Succeeded | Life::RolledBack);
         if !old_status {
             let evidence = services.values().any(|service| {

@@ -108,6 +108,8 @@ pub struct Look {
     pub to_served: bool,
     /// Some Service of the plan pointed at its new side.
     pub on_new_side: bool,
+    /// Some Service that we had moved in this attempt did.
+    pub moved_and_not_back: bool,
     /// Every Service of the plan that existed did.
     pub all_on_new_side: bool,
     pub guards_passed: bool,
@@ -156,12 +158,12 @@ pub struct Operator {
 pub struct Ledger {
     /// Two bits for each Job that can succeed: how often it did.
     pub successes: u32,
-    /// The flip has landed in this attempt.
-    pub moved: bool,
-    /// A way back has landed by our own hand in this attempt, and nobody has touched that Service since.
+    /// Services that we have moved in this attempt.
+    pub moved: BTreeSet<String>,
+    /// A way back has landed by our own hand in this attempt, and nobody has touched a Service since.
     pub went_back: bool,
-    /// Somebody has moved traffic back in this attempt.
-    pub taken_back_by_others: bool,
+    /// Services that somebody has moved back after we had moved them.
+    pub taken_back_by_others: BTreeSet<String>,
     /// Somebody has ever touched a Service.
     pub touched: bool,
     /// Names of Jobs and numbers of writes that status has announced.

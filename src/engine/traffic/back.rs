@@ -202,10 +202,16 @@ impl Draft<'_> {
         }
     }
 
-    /// Why lane 3 may not go on: traffic isn't where lane 1 has left it. Schema that the new side needs is never taken
-    /// from under it, whoever moved traffic there.
+    /// Why lane 3 may not go on: traffic isn't on the old side. Schema that the new side needs is never taken from under
+    /// it, whoever moved traffic there, and before or after we did.
     pub fn why_traffic_is_not_back(&self) -> Option<Hold> {
-        self.entries().filter(|&entry| self.status.traffic[entry].back_at.is_some()).find_map(|entry| {
+        let may_undo = self.is_something_left_to_undo();
+        let concerns = |entry: &usize| {
+            let traffic = &self.status.traffic[*entry];
+            let never_moved = traffic.step != TrafficStep::Unclaimed && !self.is_going_back_with(*entry);
+            traffic.back_at.is_some() || (may_undo && never_moved)
+        };
+        self.entries().filter(concerns).find_map(|entry| {
             let traffic = &self.status.traffic[entry];
             let service = traffic.service.clone();
             match self.sight(entry) {
@@ -218,14 +224,17 @@ impl Draft<'_> {
         })
     }
 
+    /// Whether lane 1 has still to move this Service's traffic, or to see that it did.
+    fn is_going_back_with(&self, entry: usize) -> bool {
+        self.is_on_new_side(entry) || self.status.traffic[entry].step == TrafficStep::BackIntended
+    }
+
     /// Why traffic can't be taken back as things are, if only somebody else could change that.
     pub fn why_traffic_stays(&self) -> Option<Hold> {
         self.entries()
             .find_map(|entry| {
-                let under_way =
-                    self.is_on_new_side(entry) || self.status.traffic[entry].step == TrafficStep::BackIntended;
                 let Sight::Seen(view) = self.sight(entry) else { return None };
-                if under_way { self.way_back_from(entry, view).err() } else { None }
+                if self.is_going_back_with(entry) { self.way_back_from(entry, view).err() } else { None }
             })
             .or_else(|| self.why_traffic_is_not_back())
             .filter(|hold| hold.class() == Class::Stall)

@@ -4,8 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses another part")]
 
 pub mod cluster;
-pub mod prometheus;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod prometheus;
 pub mod proxy;
 pub mod wait;

@@ -88,16 +88,26 @@ fn state(job: &Job, pods: &[Pod]) -> JobState {
         return JobState::Failed { message, terminal };
     }
     if job.metadata.deletion_timestamp.is_some() {
-        // The Job controller makes no more pods for it; those that run are the garbage collector's to end.
-        if pods.iter().all(has_stopped) {
-            return JobState::Failed { message: "the Job was deleted before it had ended".to_owned(), terminal: false };
-        }
-        return JobState::Active;
+        return deleted(job, pods);
     }
     if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
         return suspended(job);
     }
     JobState::Active
+}
+
+/// A Job that is being deleted gets no more pods and no more conditions: what came of it is in its pods alone, and those
+/// that run are the garbage collector's to end.
+fn deleted(job: &Job, pods: &[Pod]) -> JobState {
+    if !pods.iter().all(has_stopped) {
+        return JobState::Active;
+    }
+    let succeeded = pods.iter().filter(|pod| phase(pod) == Some("Succeeded")).count();
+    let wanted = job.spec.as_ref().and_then(|spec| spec.completions).unwrap_or(1);
+    if usize::try_from(wanted).is_ok_and(|wanted| succeeded >= wanted) {
+        return JobState::Succeeded { message: report(pods).map(|(message, _)| message).unwrap_or_default() };
+    }
+    JobState::Failed { message: "the Job was deleted before it had ended".to_owned(), terminal: false }
 }
 
 /// A Job that was made suspended has no finalizer, for nothing can come of it. One that has was stopped in its work; it
@@ -114,8 +124,11 @@ fn suspended(job: &Job) -> JobState {
 }
 
 fn has_stopped(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase(pod), Some("Succeeded" | "Failed"))
+}
+
+fn phase(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref())
 }
 
 /// What the last container to end reported by its termination message, and whether trying again can't help.

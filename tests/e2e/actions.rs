@@ -21,6 +21,8 @@ pub fn stories() -> Vec<Story> {
         a_job_that_fails_is_tried_again_and_then_takes_back_what_was_done,
         a_phase_that_fails_before_the_flip_never_moves_the_service,
         services_of_one_switch_move_together_and_come_back_together,
+        a_side_that_lost_traffic_is_drained_by_restarting_its_pods,
+        a_phase_that_takes_too_long_is_stopped_and_taken_back,
         an_observation_waits_until_its_bound_holds,
         an_approval_waits_for_a_person_and_remembers_who_it_was,
         a_job_that_someone_deletes_while_it_runs_still_counts,
@@ -119,6 +121,38 @@ async fn services_of_one_switch_move_together_and_come_back_together(home: Home)
     migration.has_let_go().await;
     nothing_is_left(&home, &web).await;
     nothing_is_left(&home, &admin).await;
+}
+
+async fn a_side_that_lost_traffic_is_drained_by_restarting_its_pods(home: Home) {
+    let app = home.app("web").await;
+    app.is_replaced_by_a_deployment("v1").await;
+    let before = app.pods_of("v1").await;
+    let _operator = home.leader("a").await;
+    let mut cut_over = cut_over("web");
+    cut_over["switch"]["drain"] = json!({ "restartPods": true });
+    let visitor = app.is_visited().await;
+    let migration = home.migrates("to-v2", phases([cut_over, approval()])).await;
+    migration.holds_for("Approval").await;
+    app.serves("v2").await;
+    visitor.was_always_served().await;
+    let after = app.pods_of("v1").await;
+    assert_eq!(after.len(), before.len());
+    assert!(before.iter().all(|pod| !after.contains(pod)), "{before:?} {after:?}");
+}
+
+async fn a_phase_that_takes_too_long_is_stopped_and_taken_back(home: Home) {
+    let app = home.app("web").await;
+    let _operator = home.leader("a").await;
+    let mut late = long(&home);
+    late["timeout"] = json!("3s");
+    let migration = home.migrates("to-v2", phases([cut_over("web"), late])).await;
+    let status = migration.comes_to(State::RolledBack).await;
+    app.serves("v1").await;
+    let message = status.rollback.map(|rollback| rollback.message).unwrap_or_default();
+    assert!(message.contains("longer than its timeout of 3s"), "{message}");
+    assert_eq!((home.times("long"), home.times("undo-long")), (1, 1));
+    migration.has_let_go().await;
+    nothing_is_left(&home, &app).await;
 }
 
 async fn an_observation_waits_until_its_bound_holds(home: Home) {

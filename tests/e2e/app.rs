@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Service},
+};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     runtime::wait::{await_condition, conditions::is_pod_running},
 };
 use serde_json::json;
@@ -15,10 +18,13 @@ use crate::{home::Home, support::wait::within};
 
 /// How long a pod may take to run, or traffic to move.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a pod runs: a server that answers with its version, and a hook that says that no connection is left.
-const SERVE: &str = "mkdir -p /tmp/www/cgi-bin; echo $VERSION > /tmp/www/index.html; echo \"$HOOK\" > /tmp/www/cgi-bin/drain; \
-                     chmod +x /tmp/www/cgi-bin/drain; exec httpd -f -p 8080 -h /tmp/www";
-const HOOK: &str = "#!/bin/sh\necho 'Content-Type: application/json'; echo; echo '{\"connections\": 0}'";
+/// What a pod runs: a server that answers with its version, a hook that says that no connection is left, and one that
+/// says so on v2 only.
+const SERVE: &str = "mkdir -p /tmp/www/cgi-bin; cd /tmp/www; echo $VERSION > index.html; \
+                     hook() { echo '#!/bin/sh'; echo \"echo 'Content-Type: application/json'; echo; echo '$1'\"; }; \
+                     hook '{\"connections\": 0}' > cgi-bin/drain; cp cgi-bin/drain cgi-bin/hold-v1; \
+                     [ $VERSION = v2 ] || hook '{\"connections\": 1}' > cgi-bin/hold-v1; \
+                     chmod +x cgi-bin/*; exec httpd -f -p 8080 -h /tmp/www";
 /// Time between two visits.
 const VISIT: Duration = Duration::from_millis(100);
 
@@ -45,21 +51,26 @@ impl App {
 
     /// Makes the Service, on v1.
     pub async fn makes_its_service(&self) {
-        self.makes_a_service(&self.name).await;
+        self.makes_its_service_on("v1").await;
+    }
+
+    /// Makes the Service, on this version.
+    pub async fn makes_its_service_on(&self, version: &str) {
+        self.makes_a_service(&self.name, version).await;
     }
 
     /// Another Service of the same pods, on v1.
     pub async fn second_service(&self, name: &str) -> Self {
-        self.makes_a_service(name).await;
+        self.makes_a_service(name, "v1").await;
         let second =
             Self { name: name.to_owned(), home: self.home.clone(), services: self.home.all(), pods: self.home.all() };
         second.serves("v1").await;
         second
     }
 
-    async fn makes_a_service(&self, name: &str) {
+    async fn makes_a_service(&self, name: &str, version: &str) {
         let spec = json!({
-            "selector": { "app": self.name, "version": "v1" },
+            "selector": { "app": self.name, "version": version },
             "ports": [{ "port": 80, "targetPort": 8080 }],
         });
         self.home.create::<Service>(json!({ "metadata": { "name": name }, "spec": spec })).await;
@@ -67,24 +78,49 @@ impl App {
 
     /// Starts the pod of a side.
     pub async fn starts(&self, version: &str) {
+        let mut pod = self.template(version);
+        pod["metadata"]["name"] = json!(self.pod(version));
+        self.home.create::<Pod>(pod).await;
+    }
+
+    fn template(&self, version: &str) -> serde_json::Value {
         let container = json!({
             "name": "server",
             "image": "localhost/toolbox:1",
             "imagePullPolicy": "Never",
             "command": ["sh", "-c", SERVE],
-            "env": [{ "name": "VERSION", "value": version }, { "name": "HOOK", "value": HOOK }],
+            "env": [{ "name": "VERSION", "value": version }],
         });
+        let spec = json!({
+            "containers": [container],
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": 0,
+        });
+        json!({ "metadata": { "labels": { "app": self.name, "version": version } }, "spec": spec })
+    }
+
+    /// Puts a Deployment in the place of a side's pod, which is restarted wherever it ends.
+    pub async fn is_replaced_by_a_deployment(&self, version: &str) {
         let labels = json!({ "app": self.name, "version": version });
-        let pod = json!({
-            "metadata": { "name": self.pod(version), "labels": labels },
-            "spec": {
-                "containers": [container],
-                "automountServiceAccountToken": false,
-                "enableServiceLinks": false,
-                "terminationGracePeriodSeconds": 0,
-            },
-        });
-        self.home.create::<Pod>(pod).await;
+        let spec = json!({ "selector": { "matchLabels": labels }, "template": self.template(version) });
+        let deployment = json!({ "metadata": { "name": self.pod(version) }, "spec": spec });
+        self.home.create::<Deployment>(deployment).await;
+        self.stops(version).await;
+        within(PATIENCE, "the Deployment's pod runs", async || match self.pods_of(version).await.len() {
+            1 => Ok(()),
+            other => Err(format!("{other} pods")),
+        })
+        .await;
+        self.serves("v1").await;
+    }
+
+    /// The UIDs of a side's running pods.
+    pub async fn pods_of(&self, version: &str) -> Vec<String> {
+        let of_side = ListParams::default().labels(&format!("app={},version={version}", self.name));
+        let pods = self.pods.list(&of_side).await.expect("pods can be listed");
+        let runs = |pod: &&Pod| pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"));
+        pods.iter().filter(runs).filter_map(ResourceExt::uid).collect()
     }
 
     /// Waits until the pod of a side runs.

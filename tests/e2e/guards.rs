@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     home::Home,
     journey::{phase, told},
-    phases::{approval, bake, cut_over, guard, guard_with, guarded, phases},
+    phases::{approval, bake, cut_over, figure_query, guard, guard_with, guarded, phases},
     story::{Story, stories},
     tally::nothing_is_left,
 };
@@ -21,8 +21,10 @@ pub fn stories() -> Vec<Story> {
         a_breach_while_a_person_is_awaited_takes_traffic_back,
         a_guard_that_only_reports_changes_nothing,
         a_guard_that_only_pauses_holds_until_it_passes_again,
+        a_rise_over_the_window_before_the_flip_takes_traffic_back,
         a_guard_that_does_not_pass_keeps_a_migration_from_starting,
         a_guard_that_says_nothing_holds_and_never_passes,
+        a_guard_whose_newest_sample_is_old_holds_and_never_passes,
         a_prometheus_that_is_gone_is_no_breach_and_its_first_answer_ends_the_hold,
         a_prometheus_that_does_not_answer_delays_no_rollback,
     ]
@@ -113,6 +115,28 @@ async fn a_guard_that_only_pauses_holds_until_it_passes_again(home: Home) {
     app.serves("v2").await;
 }
 
+async fn a_rise_over_the_window_before_the_flip_takes_traffic_back(home: Home) {
+    let app = home.app("web").await;
+    let _operator = home.leader("a").await;
+    home.figure_is("latency", 100.0).await;
+    let rises = json!({
+        "name": "latency",
+        "query": figure_query(&home, "latency"),
+        "maxIncrease": "10%",
+        "baselineWindow": "6s",
+        "interval": "500ms",
+    });
+    let migration = home.migrates("to-v2", guarded([rises], [cut_over("web"), bake("1h")])).await;
+    let status = migration.holds_for("Baking").await;
+    assert_eq!(status.baselines.iter().map(|baseline| baseline.value).collect::<Vec<_>>(), [100.0]);
+    home.figure_is("latency", 109.0).await;
+    assert_eq!(migration.status().await.state, State::Running);
+    home.figure_is("latency", 111.0).await;
+    let status = migration.comes_to(State::RolledBack).await;
+    app.serves("v1").await;
+    assert_eq!(status.rollback.map(|rollback| rollback.reason), Some(RollbackReason::Breach));
+}
+
 async fn a_guard_that_does_not_pass_keeps_a_migration_from_starting(home: Home) {
     let app = home.app("web").await;
     let _operator = home.leader("a").await;
@@ -134,13 +158,10 @@ async fn a_guard_that_says_nothing_holds_and_never_passes(home: Home) {
     let migration = home.migrates("to-v2", guarded([guard(&home, "trouble")], [cut_over("web"), bake("3s")])).await;
     migration.holds_for("Baking").await;
     let series = |labels: &str, value: &str| format!("trouble{{home=\"{}\"{labels}}} {value}", home.name());
-    let old = (SystemTime::now() - Duration::from_secs(30)).duration_since(UNIX_EPOCH).expect("it is after 1970");
     let lies = [
         ("NaN", series("", "NaN")),
         ("MultiSeries", format!("{}\n{}", series(",pod=\"a\"", "0.1"), series(",pod=\"b\"", "0.1"))),
         ("NoData", String::new()),
-        // Another series: what is older than a series' newest sample is not taken.
-        ("Stale", series(",pod=\"c\"", &format!("0.1 {}", old.as_millis()))),
     ];
     for (verdict, lines) in lies {
         home.figure_reads("trouble", &lines).await;
@@ -152,6 +173,21 @@ async fn a_guard_that_says_nothing_holds_and_never_passes(home: Home) {
     }
     home.figure_is("trouble", 0.1).await;
     migration.comes_to(State::Succeeded).await;
+    app.serves("v2").await;
+}
+
+async fn a_guard_whose_newest_sample_is_old_holds_and_never_passes(home: Home) {
+    let app = home.app("web").await;
+    let _operator = home.leader("a").await;
+    home.figure_is("trouble", 0.1).await;
+    let migration = home.migrates("to-v2", guarded([guard(&home, "trouble")], [cut_over("web"), bake("3s")])).await;
+    migration.holds_for("Baking").await;
+    // Another series, of an exporter that has stood still: what is older than a series' newest sample is not taken.
+    let old = (SystemTime::now() - Duration::from_secs(30)).duration_since(UNIX_EPOCH).expect("it is after 1970");
+    let still = format!("trouble{{home=\"{}\",exporter=\"still\"}} 0.1 {}", home.name(), old.as_millis());
+    home.figure_reads("trouble", &still).await;
+    let status = migration.hears("trouble", "Stale").await;
+    assert_eq!((phase(&status, "bake").state, told(&status, "RollingBack")), (PhaseState::Running, 0));
     app.serves("v2").await;
 }
 

@@ -28,6 +28,7 @@ mod places;
 mod prometheus;
 mod quiet;
 mod rights;
+mod shop;
 mod stage;
 mod story;
 mod strangers;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     let stories = [
         apiserver::stories(),
         crashes::stories(),
+        shop::stories(),
         leaders::stories(),
         deletion::stories(),
         verbs::stories(),

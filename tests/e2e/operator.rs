@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{home::Home, support::wait::within};
+use crate::{home::Home, stage::IMAGE, support::wait::within};
 
 /// How long an operator may take to start, or to follow one that is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +40,7 @@ impl Operator {
             .arg(program)
             .args(["operator", "--log-format=text"])
             .arg(format!("--identity={name}"))
+            .arg(format!("--image={IMAGE}"))
             .arg(format!("--namespace-scope={}", home.name()))
             .arg(format!("--lease-namespace={}", home.name()))
             .arg(format!("--http={address}"))

@@ -64,8 +64,10 @@ impl Place {
         match self {
             Place::AJobRuns => phases([prepare, long(home), cut_over("web")]),
             Place::ConnectionsDrain => {
+                // v1 never lets go, v2 does.
                 let mut slow = cut_over("web");
-                slow["switch"]["drain"] = json!({ "wait": "10m" });
+                slow["switch"]["drain"] =
+                    json!({ "hook": { "path": "/cgi-bin/hold-v1", "port": 8080 }, "deadline": "10m" });
                 phases([prepare, slow])
             }
             Place::AnApprovalIsAwaited | Place::ItIsPaused => phases([prepare, cut_over("web"), approval()]),

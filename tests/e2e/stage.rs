@@ -25,6 +25,8 @@ use crate::{
 
 /// Where the chart is installed.
 pub const RELEASE: &str = "alongside-system";
+/// The operator's own image, for the Jobs that run scripts.
+pub const IMAGE: &str = "localhost/alongside:e2e";
 /// The operator's ServiceAccount, and the release's name.
 pub const OPERATOR: &str = "alongside";
 
@@ -39,6 +41,7 @@ struct Set {
     credentials: PathBuf,
     folder: PathBuf,
     turns: RwLock<()>,
+    images: tokio::sync::OnceCell<()>,
     numbers: AtomicU16,
     cluster: Cluster,
 }
@@ -61,8 +64,8 @@ impl Stage {
             let prometheus = Prometheus::starts(&cluster, folder.join("prometheus"), address, &ledger.target()).await;
             (ledger, prometheus)
         });
-        let (turns, numbers) = (RwLock::new(()), AtomicU16::new(0));
-        Self(Arc::new(Set { prometheus, ledger, credentials, folder, turns, numbers, cluster }))
+        let (turns, images, numbers) = (RwLock::new(()), tokio::sync::OnceCell::new(), AtomicU16::new(0));
+        Self(Arc::new(Set { prometheus, ledger, credentials, folder, turns, images, numbers, cluster }))
     }
 
     /// Waits until a story may be told beside others.
@@ -121,6 +124,11 @@ impl Stage {
         let said = std::process::Command::new(script).arg(self.cluster().name()).output();
         let said = said.expect("tests/cluster/restart-apiserver can be run");
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+
+    /// Loads the images that only some stories need, once.
+    pub async fn images(&self, load: impl FnOnce()) {
+        self.0.images.get_or_init(async || load()).await;
     }
 
     /// A number that nobody else gets.

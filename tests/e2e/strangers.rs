@@ -18,6 +18,7 @@ pub fn stories() -> Vec<Story> {
         a_selector_that_points_elsewhere_is_told_and_not_fought_over,
         a_breach_takes_traffic_back_though_someone_took_the_mark_off,
         a_service_that_was_deleted_and_made_anew_on_the_old_side_is_a_rollback_too,
+        a_service_that_was_made_anew_on_the_new_side_can_still_be_taken_back,
         of_two_migrations_that_claim_one_service_the_second_waits_before_its_first_effect,
         an_old_side_that_is_gone_shuts_the_way_back_until_it_comes_back,
     ]
@@ -84,6 +85,24 @@ async fn a_service_that_was_deleted_and_made_anew_on_the_old_side_is_a_rollback_
     assert_eq!(status.rollback.map(|rollback| rollback.reason), Some(RollbackReason::ForeignWayBack));
     assert_eq!(home.times("undo-prepare"), 1);
     migration.has_let_go().await;
+}
+
+async fn a_service_that_was_made_anew_on_the_new_side_can_still_be_taken_back(home: Home) {
+    let app = home.app("web").await;
+    let _operator = home.leader("a").await;
+    home.figure_is("trouble", 0.1).await;
+    let spec = guarded([guard(&home, "trouble")], [cut_over("web"), bake("1h")]);
+    let migration = home.migrates("to-v2", spec).await;
+    migration.holds_for("Baking").await;
+    app.loses_its_service().await;
+    migration.holds_for("ServiceAbsent").await;
+    app.makes_its_service_on("v2").await;
+    migration.holds_for("Baking").await;
+    home.figure_is("trouble", 0.9).await;
+    migration.comes_to(State::RolledBack).await;
+    app.serves("v1").await;
+    migration.has_let_go().await;
+    nothing_is_left(&home, &app).await;
 }
 
 async fn of_two_migrations_that_claim_one_service_the_second_waits_before_its_first_effect(home: Home) {

@@ -1,7 +1,7 @@
 //! How long it takes from Prometheus's taking the sample that shows a breach to the board's telling it, and what polling
 //! costs: alone, and beside a thousand other guarded Migrations asked every second.
 //!
-//! `cargo bench --bench guard_delay`; Prometheus runs on the same machine, and takes its part of the processor.
+//! `cargo run --release --example guard_delay`; Prometheus runs on the same machine, and takes its part of the processor.
 
 #[path = "../tests/support/mod.rs"]
 mod support;

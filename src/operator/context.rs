@@ -17,7 +17,9 @@ use kube::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{config::Config, lease::Leadership, metrics::Metrics, plans::PlanStore, watches::TrafficWatches};
+use super::{
+    config::Config, http::Readiness, lease::Leadership, metrics::Metrics, plans::PlanStore, watches::TrafficWatches,
+};
 use crate::{
     actions::drain::Drains,
     api::{Migration, Time},
@@ -42,6 +44,8 @@ pub struct Context {
     pub migrations: Store<Migration>,
     /// All Jobs of Migrations in scope.
     pub jobs: Store<Job>,
+    /// Which caches have been filled.
+    pub readiness: Readiness,
     /// What the guards say.
     pub board: Board,
     /// Who leads.

@@ -31,6 +31,11 @@ impl Readiness {
         }
     }
 
+    /// Whether it has come.
+    pub fn has_reached(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, ready)| *known == name && ready.load(Ordering::Relaxed))
+    }
+
     fn report(&self) -> (bool, String) {
         let mut all = true;
         let mut text = String::new();

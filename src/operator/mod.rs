@@ -101,6 +101,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         lane_1: connect()?,
         migrations: store.clone(),
         jobs,
+        readiness: readiness.clone(),
         board,
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),

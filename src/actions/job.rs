@@ -18,6 +18,10 @@ use crate::{
 /// A Job from the user's template.
 pub fn from_template(template: &JobTemplateSpec) -> Job {
     let mut job = Job { spec: template.spec.clone(), ..Job::default() };
+    // A Job's pods may not have the default of other pods, `Always`; whoever leaves it out means the engine's tries.
+    if let Some(pod) = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()) {
+        pod.restart_policy.get_or_insert_with(|| "Never".to_owned());
+    }
     if let Some(metadata) = &template.metadata {
         job.metadata.labels.clone_from(&metadata.labels);
         job.metadata.annotations.clone_from(&metadata.annotations);

@@ -1,8 +1,12 @@
 //! What a person can do next, as a command that can be pasted, down to the one that takes traffic back by hand.
 
-use crate::api::State;
+use crate::api::{APPROVED_BY_ANNOTATION, State};
 
 use super::{draft::Draft, hold::Hold, verb};
+
+/// Who the shell's user is to the API server. An approval that doesn't name its giver is refused by the chart's policy,
+/// which holds the name against the request's.
+const WHO_AM_I: &str = "\"$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')\"";
 
 impl Draft<'_> {
     /// The command that leads on from here.
@@ -16,7 +20,7 @@ impl Draft<'_> {
         match self.hold.as_ref()? {
             Hold::Approval { phase } => {
                 let value = verb::binding(phase, &plan.hash, self.status.attempt);
-                Some(self.annotate("approve", &value))
+                Some(format!("{} {APPROVED_BY_ANNOTATION}={WHO_AM_I}", self.annotate("approve", &value)))
             }
             Hold::Paused => Some(self.unannotate("pause")),
             Hold::Until { .. } => Some(self.patch("{\"spec\":{\"until\":null}}")),

@@ -78,7 +78,7 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             let jobs = jobs(migration, &world.uid, ctx).await;
             world.jobs_seen = jobs.is_some();
             world.jobs = jobs.unwrap_or_default();
-            if status.plan.is_none() || boundary(&status) {
+            if asks_for_a_plan(&status, known) {
                 world.preflight = preflight(migration, known, ctx).await;
             }
             if world.lifecycle == Lifecycle::Deleting && namespace_is_going(migration, ctx).await {
@@ -95,6 +95,16 @@ pub fn boundary(status: &crate::api::MigrationStatus) -> bool {
     use crate::api::PhaseState;
     let next = status.phases.iter().find(|phase| phase.state != PhaseState::Done);
     next.is_none_or(|phase| phase.state == PhaseState::Pending)
+}
+
+/// Whether a plan is about to be taken over, the first or a changed one. What waits under its plan is asked nothing:
+/// preflight's questions are requests that the API server counts as writes, even though they change nothing.
+fn asks_for_a_plan(status: &crate::api::MigrationStatus, known: Known<'_>) -> bool {
+    match (&status.plan, known.candidate) {
+        (None, _) => true,
+        (Some(plan), Ok(candidate)) => boundary(status) && plan.hash != candidate.plan.hash,
+        (Some(_), Err(_)) => false,
+    }
 }
 
 /// What needs no request: the object itself, the board, the drains.

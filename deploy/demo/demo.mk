@@ -7,5 +7,5 @@ demo: ## Tells the story on a real cluster (CONTEXT=... IMAGES=... for one of yo
 .PHONY: images
 images: ## Builds the demo's images and prints their archives (IMAGES=... TAG=... name them)
 	@tests/cluster/setup
-	@cargo build --quiet --release -p alongside --bin alongside -p shop
+	@cargo build --quiet --release -p alongside -p shop --bin alongside --bin shop
 	@IMAGES='$(IMAGES)' TAG='$(TAG)' deploy/demo/images

@@ -81,12 +81,14 @@ fn condition<'a>(job: &'a Job, type_: &str) -> Option<&'a k8s_openapi::api::batc
 
 fn state(job: &Job, pods: &[Pod]) -> JobState {
     if condition(job, "Complete").is_some() {
-        return JobState::Succeeded { message: report(pods).map(|(message, _)| message).unwrap_or_default() };
+        return JobState::Succeeded { message: said(pods) };
     }
     if let Some(failed) = condition(job, "Failed") {
         let reason = failed.reason.clone().unwrap_or_else(|| "Failed".to_owned());
         let (message, terminal) = match report(pods) {
-            Some((message, terminal)) => (format!("{reason}: {message}"), terminal),
+            // What the container says tells more than that it was not started again.
+            Some(Report { message, terminal, .. }) if reason == "BackoffLimitExceeded" => (message, terminal),
+            Some(Report { message, terminal, .. }) => (format!("{reason}: {message}"), terminal),
             None => (format!("{reason}: {}", failed.message.clone().unwrap_or_default()), false),
         };
         return JobState::Failed { message, terminal };
@@ -109,7 +111,7 @@ fn deleted(job: &Job, pods: &[Pod]) -> JobState {
     let succeeded = pods.iter().filter(|pod| phase(pod) == Some("Succeeded")).count();
     let wanted = job.spec.as_ref().and_then(|spec| spec.completions).unwrap_or(1);
     if usize::try_from(wanted).is_ok_and(|wanted| succeeded >= wanted) {
-        return JobState::Succeeded { message: report(pods).map(|(message, _)| message).unwrap_or_default() };
+        return JobState::Succeeded { message: said(pods) };
     }
     JobState::Failed { message: "the Job was deleted before it had ended".to_owned(), terminal: false }
 }
@@ -135,8 +137,17 @@ fn phase(pod: &Pod) -> Option<&str> {
     pod.status.as_ref().and_then(|status| status.phase.as_deref())
 }
 
-/// What the last container to end reported by its termination message, and whether trying again can't help.
-fn report(pods: &[Pod]) -> Option<(String, bool)> {
+/// What came of a Job's last container to end.
+struct Report {
+    /// Its termination message, and before it, if it failed, by what and with which exit code.
+    message: String,
+    /// Its termination message alone.
+    said: String,
+    /// Whether trying again can't help.
+    terminal: bool,
+}
+
+fn report(pods: &[Pod]) -> Option<Report> {
     let ended = pods.iter().flat_map(|pod| {
         let status = pod.status.as_ref();
         let containers = status.and_then(|status| status.container_statuses.as_ref());
@@ -146,11 +157,16 @@ fn report(pods: &[Pod]) -> Option<(String, bool)> {
         })
     });
     let last = ended.max_by_key(|terminated| terminated.finished_at.as_ref().map(|at| at.0))?;
-    let text = last.message.clone().unwrap_or_default();
-    if let Ok(verdict) = serde_json::from_str::<crate::worker::task::Verdict>(&text) {
-        return Some((verdict.message.clone(), verdict.is_terminal()));
+    let said = last.message.as_deref().unwrap_or_default().trim();
+    if let Ok(verdict) = serde_json::from_str::<crate::worker::task::Verdict>(said) {
+        let message = verdict.message.clone();
+        return Some(Report { said: message.clone(), message, terminal: verdict.is_terminal() });
     }
-    let reason = last.reason.clone().unwrap_or_default();
-    let message = if text.is_empty() { format!("{reason}, exit code {}", last.exit_code) } else { text };
-    Some((message, false))
+    let exit = format!("{}, exit code {}", last.reason.as_deref().unwrap_or("Error"), last.exit_code);
+    let message = if said.is_empty() { exit } else { format!("{exit}: {said}") };
+    Some(Report { message, said: said.to_owned(), terminal: false })
+}
+
+fn said(pods: &[Pod]) -> String {
+    report(pods).map(|report| report.said).unwrap_or_default()
 }

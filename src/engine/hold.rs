@@ -251,7 +251,7 @@ impl fmt::Display for Hold {
             Hold::JobRefused { phase, why } => write!(f, "the Job of phase {phase} can't be made: {why}"),
             Hold::PreflightJob { phase } => write!(f, "asking the store of phase {phase} before the first effect"),
             Hold::PreflightJobFailed { phase, message, .. } => {
-                write!(f, "the store of phase {phase} refused: {message}")
+                write!(f, "phase {phase} is refused before it begins: {message}")
             }
             Hold::Claiming { service } => write!(f, "marking Service {service} as this migration's"),
             Hold::ClaimedByOther { service, uid } => write!(

@@ -9,7 +9,7 @@ pub fn phases(phases: impl IntoIterator<Item = Value>) -> Value {
     json!({ "phases": phases.into_iter().collect::<Vec<_>>() })
 }
 
-/// A Job that reports to have done `what`, then runs `script`.
+/// A Job that reports to have done `what`, then runs `script`. It leaves out what may be left out.
 pub fn job(home: &Home, what: &str, script: &str) -> Value {
     let done = home.stage().ledger().done_url(home.name(), what);
     let container = json!({
@@ -19,7 +19,6 @@ pub fn job(home: &Home, what: &str, script: &str) -> Value {
         "command": ["sh", "-c", format!("wget -q -O /dev/null {done} && {script}")],
     });
     let pod = json!({
-        "restartPolicy": "Never",
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": 0,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::{
     Api, Client, ResourceExt,
     api::{EvictParams, ListParams},
@@ -144,10 +144,9 @@ impl Drain {
     async fn ask_until_empty(&self, hook: &DrainHookOrder) {
         loop {
             if let Ok(pods) = self.pods().await {
-                let asked = pods.iter().filter_map(|pod| {
+                let asked = pods.iter().filter(|pod| may_hold_connections(pod)).filter_map(|pod| {
                     let address = pod.status.as_ref()?.pod_ip.clone()?;
-                    let running = pod.status.as_ref()?.phase.as_deref() == Some("Running");
-                    running.then(|| self.ask(address, hook))
+                    Some(self.ask(address, hook))
                 });
                 let answers = futures::future::join_all(asked).await;
                 // A pod that doesn't answer may still hold connections: the sum is unknown then.
@@ -202,6 +201,15 @@ impl Drain {
         }
         self.report(true, None);
     }
+}
+
+/// Whether a process runs in a pod. One that has crashed holds no connections, and answers no hook that could say so.
+fn may_hold_connections(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    // An init container counts too: one that runs beside the others may be the proxy that holds the connections.
+    let containers = [&status.container_statuses, &status.init_container_statuses];
+    let runs = |container: &ContainerStatus| container.state.as_ref().is_some_and(|state| state.running.is_some());
+    status.phase.as_deref() == Some("Running") && containers.into_iter().flatten().flatten().any(runs)
 }
 
 struct HookCount {

@@ -416,3 +416,21 @@ fn schema_is_not_taken_from_under_traffic_that_someone_moved_forward_before_the_
     scene.someone_sets(STOCK, "v1").run_to_state(State::RolledBack);
     assert_eq!(scene.jobs_of("expand", JobRole::Undo), 1);
 }
+
+#[test]
+fn connections_that_do_not_leave_in_time_are_told_of_and_hold_nothing_up() {
+    let mut scene = given(job_switch_bake());
+    scene.run_to("bake").breach();
+    scene.cluster.drains_stick = true;
+    scene.run_to_state(State::RolledBack);
+    assert_eq!((scene.told("DrainCutShort"), scene.traffic(STOCK).remaining), (1, Some(2)));
+    let told = scene.status.history.iter().find(|entry| entry.what == "DrainCutShort").expect("it is told");
+    assert!(told.why.contains("2 connections to the new side of Service stock"), "{}", told.why);
+}
+
+#[test]
+fn connections_that_leave_in_time_are_not_told_of() {
+    let mut scene = given(job_switch_bake());
+    scene.run_to("bake").breach().run_to_state(State::RolledBack);
+    assert_eq!(scene.told("DrainCutShort"), 0);
+}

@@ -24,6 +24,8 @@ pub struct Cluster {
     pub services: BTreeMap<String, Service>,
     pub jobs: BTreeMap<String, Job>,
     pub drains: BTreeMap<String, DrainOrder>,
+    /// Two connections are never let go.
+    pub drains_stick: bool,
     /// Jobs made so far: each has a UID of its own.
     pub jobs_made: u32,
 }
@@ -174,18 +176,19 @@ impl Cluster {
         }
         world.jobs_seen = true;
         world.jobs = self.jobs.iter().map(|(name, job)| (name.clone(), job.view())).collect();
-        world.drains = self.drains.iter().map(|(name, order)| (name.clone(), drained(order))).collect();
+        world.drains = self.drains.iter().map(|(name, order)| (name.clone(), self.drained(order))).collect();
     }
-}
 
-/// A drain by hook or restart is over as soon as it was asked for; one that waits has nothing to report.
-fn drained(order: &DrainOrder) -> DrainView {
-    let (finished, remaining) = match order.way {
-        DrainWay::Hook(_) => (true, Some(0)),
-        DrainWay::RestartPods => (true, None),
-        DrainWay::Wait(_) => (false, None),
-    };
-    DrainView { side: order.side, finished, remaining }
+    /// A drain by hook or restart is over as soon as it was asked for; one that waits has nothing to report.
+    fn drained(&self, order: &DrainOrder) -> DrainView {
+        let (finished, remaining) = match order.way {
+            DrainWay::Hook(_) if self.drains_stick => (false, Some(2)),
+            DrainWay::Hook(_) => (true, Some(0)),
+            DrainWay::RestartPods => (!self.drains_stick, None),
+            DrainWay::Wait(_) => (false, None),
+        };
+        DrainView { side: order.side, finished, remaining }
+    }
 }
 
 fn changed(yes: bool) -> Landed {

@@ -1,6 +1,6 @@
 //! Draining: how those who are connected to the side that lost its traffic are made to leave it.
 
-use crate::api::{Drain, Span, TrafficStep};
+use crate::api::{Drain, Span, TrafficStatus, TrafficStep};
 
 use super::{
     super::{
@@ -26,6 +26,9 @@ impl Draft<'_> {
             DrainWay::Hook(_) | DrainWay::RestartPods => seen.is_some_and(|view| view.finished),
         };
         if left_by_itself || waited >= deadline {
+            if !left_by_itself {
+                self.tell_of_those_who_stay(entry, side, remaining, deadline);
+            }
             self.status.traffic[entry].remaining = remaining;
             self.status.traffic[entry].step = match side {
                 Side::From => TrafficStep::Drained,
@@ -47,6 +50,17 @@ impl Draft<'_> {
         }
         self.hold(Hold::Draining { service: traffic.service });
         false
+    }
+
+    fn tell_of_those_who_stay(&mut self, entry: usize, side: Side, remaining: Option<u64>, deadline: Span) {
+        let TrafficStatus { service, phase, .. } = self.status.traffic[entry].clone();
+        let side = match side {
+            Side::From => "old",
+            Side::To => "new",
+        };
+        let stay = remaining.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
+        let why = format!("{stay} connections to the {side} side of Service {service} did not leave within {deadline}");
+        self.alarm("DrainCutShort", Some(&phase), why);
     }
 }
 

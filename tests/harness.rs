@@ -20,7 +20,7 @@ fn name(purpose: &str, process: u32) -> String {
 /// Waits for something that another process does.
 fn wait(sentence: &str, done: impl Fn() -> bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(within(Duration::from_secs(60), sentence, async || if done() { Ok(()) } else { Err("not yet") }));
+    runtime.block_on(within(Duration::from_mins(1), sentence, async || if done() { Ok(()) } else { Err("not yet") }));
 }
 
 /// Nothing is left: no process, mount, network, cgroup or folder.

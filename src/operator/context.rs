@@ -30,7 +30,7 @@ use crate::{
 /// First delay after an error of one Migration's reconcile; it doubles with each.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest delay after errors.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// What every reconcile shares.
 pub struct Context {

@@ -24,7 +24,7 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(5);
 /// How long a leader goes on without a renewal. Less than the duration by more than a renewal's own time-out.
 pub const RENEW_DEADLINE: Duration = Duration::from_millis(3500);
 /// How often the lease is renewed or looked at.
-pub const RETRY: Duration = Duration::from_millis(1000);
+pub const RETRY: Duration = Duration::from_secs(1);
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 

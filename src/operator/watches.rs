@@ -79,12 +79,9 @@ impl TrafficWatches {
         let mut watches = Vec::new();
         for watched in wanted {
             let running = known.iter().find(|(running, _)| running == watched);
-            match running {
-                Some(running) => watches.push(running.clone()),
-                None => {
-                    let Some(started) = self.start(migration, &namespace, watched).await else { continue };
-                    watches.push((watched.clone(), Arc::new(started)));
-                }
+            if let Some(running) = running { watches.push(running.clone()) } else {
+                let Some(started) = self.start(migration, &namespace, watched).await else { continue };
+                watches.push((watched.clone(), Arc::new(started)));
             }
         }
         if watches.is_empty() {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Pod, Service},
+    core::v1::{ContainerState, Pod, Service},
 };
 use kube::{
     Api, ResourceExt,
@@ -17,7 +17,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use crate::{home::Home, support::wait::within};
 
 /// How long a pod may take to run, or traffic to move.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// What a pod runs: a server that answers with its version, a hook that says that no connection is left, and one that
 /// says so on v2 only.
 const SERVE: &str = "mkdir -p /tmp/www/cgi-bin; cd /tmp/www; echo $VERSION > index.html; \
@@ -134,6 +134,22 @@ impl App {
     pub async fn is_annotated(&self, version: &str, value: &str) {
         let patch = Patch::Merge(json!({ "metadata": { "annotations": { "example.com/of-no-account": value } } }));
         self.pods.patch(&self.pod(version), &PatchParams::default(), &patch).await.expect("the pod can be changed");
+    }
+
+    /// Ends what the pod of a side runs, for good: it gets an image that isn't there.
+    pub async fn crashes(&self, version: &str) {
+        let name = self.pod(version);
+        let patch = Patch::Strategic(json!({
+            "spec": { "containers": [{ "name": "server", "image": "localhost/nowhere:1" }] },
+        }));
+        self.pods.patch(&name, &PatchParams::default(), &patch).await.expect("the pod can be changed");
+        within(PATIENCE, "nothing runs in the pod", async || {
+            let pod = self.pods.get(&name).await.map_err(|error| error.to_string())?;
+            let containers = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+            let waits = |state: &ContainerState| state.waiting.is_some();
+            if containers.iter().all(|container| container.state.as_ref().is_some_and(waits)) { Ok(()) } else { Err(format!("{containers:?}")) }
+        })
+        .await;
     }
 
     /// Takes the pod of a side away, as if it had been scaled to nothing.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long the whole journey may take, killed again and again.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A story for each boundary there is.
 pub fn stories() -> Vec<Story> {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long the garbage collector, and whoever deletes namespaces, may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The stories of this file.
 pub fn stories() -> Vec<Story> {

@@ -18,6 +18,7 @@ pub fn stories() -> Vec<Story> {
     stories![
         a_breach_takes_traffic_back_and_says_what_was_seen,
         a_breach_takes_traffic_back_from_a_side_that_is_gone,
+        a_side_that_has_crashed_holds_nobody_and_is_not_waited_for,
         a_breach_while_a_person_is_awaited_takes_traffic_back,
         a_guard_that_only_reports_changes_nothing,
         a_guard_that_only_pauses_holds_until_it_passes_again,
@@ -68,6 +69,19 @@ async fn a_breach_takes_traffic_back_from_a_side_that_is_gone(home: Home) {
     home.figure_is("trouble", 1.0).await;
     migration.comes_to(State::RolledBack).await;
     app.serves("v1").await;
+}
+
+async fn a_side_that_has_crashed_holds_nobody_and_is_not_waited_for(home: Home) {
+    let app = home.app("web").await;
+    let _operator = home.leader("a").await;
+    home.figure_is("trouble", 0.1).await;
+    let migration = home.migrates("to-v2", guarded([guard(&home, "trouble")], [cut_over("web"), bake("1h")])).await;
+    migration.holds_for("Baking").await;
+    app.crashes("v2").await;
+    home.figure_is("trouble", 1.0).await;
+    let status = migration.comes_to(State::RolledBack).await;
+    app.serves("v1").await;
+    assert_eq!(told(&status, "DrainCutShort"), 0);
 }
 
 async fn a_breach_while_a_person_is_awaited_takes_traffic_back(home: Home) {

@@ -174,7 +174,7 @@ impl Home {
 
     /// Waits until something has been reported as done.
     pub async fn hears_of(&self, what: &str) {
-        within(Duration::from_secs(60), &format!("{what} is reported"), async || match self.times(what) {
+        within(Duration::from_mins(1), &format!("{what} is reported"), async || match self.times(what) {
             0 => Err("not yet"),
             _ => Ok(()),
         })

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{home::Home, stage::IMAGE, support::wait::within};
 
 /// How long an operator may take to start, or to follow one that is gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running operator; it is killed when this is dropped.
 pub struct Operator {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long the database and the app may take to be there.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// The image of the example app in this run.
 const SHOP: &str = "localhost/shop:e2e";
 /// Time between two requests of a client: shorter than the app's own patience with an idle connection.

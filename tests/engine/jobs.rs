@@ -177,7 +177,7 @@ fn a_cache_that_lags_behind_leads_to_no_second_job() {
     for effect in &decision.after {
         assert_ne!(scene.cluster.apply(effect), Landed::Changed, "{effect:?}");
     }
-    assert_eq!(scene.works("expand", JobRole::Do), true);
+    assert!(scene.works("expand", JobRole::Do));
 }
 
 #[test]

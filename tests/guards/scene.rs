@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// Long enough for anything that works at all, on a busy machine.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 /// The namespace of all Migrations in these tests, unless they say otherwise.
 pub const NAMESPACE: &str = "shop";
 

@@ -356,11 +356,11 @@ impl Sim {
         if self.mutant.looks_at_old_services() && operator == 0 {
             me.services = Some(services);
         }
-        if !state.operators[operator].leads {
-            next.budget.deposed -= 1;
-        } else {
+        if state.operators[operator].leads {
             next.budget.old_status -= u8::from(old_status);
             next.budget.old_jobs -= u8::from(old_jobs);
+        } else {
+            next.budget.deposed -= 1;
         }
         Some(next)
     }

@@ -68,12 +68,13 @@ impl Server {
             services: (*self.services).clone(),
             jobs: (*self.jobs).clone(),
             drains: self.rest.drains.clone(),
+            drains_stick: false,
             jobs_made: self.rest.jobs_made,
         }
     }
 
     pub fn set_cluster(&mut self, cluster: Cluster) {
-        let Cluster { finalizer, revisions, services, jobs, drains, jobs_made } = cluster;
+        let Cluster { finalizer, revisions, services, jobs, drains, drains_stick: _, jobs_made } = cluster;
         self.object.finalizer = finalizer;
         self.services = Kept::new(services);
         self.jobs = Kept::new(jobs);

@@ -22,7 +22,7 @@ use super::wait::within;
 /// Where Debian's package puts it; another place is named by `ALONGSIDE_TEST_PROMETHEUS`.
 const PROMETHEUS: &str = "/usr/bin/prometheus";
 /// Long enough for anything that works at all, on a busy machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Serves `/metrics` with what the test says.
 pub struct Exporter {

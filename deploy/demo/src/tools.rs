@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_failure_shows_what_the_tool_said_and_never_what_it_read() {
         let failed =
-            run(sh("cat >/dev/null; echo no such thing >&2; exit 3"), Some("password"), Duration::from_secs(60));
+            run(sh("cat >/dev/null; echo no such thing >&2; exit 3"), Some("password"), Duration::from_mins(1));
         let text = failed.unwrap_err().to_string();
         assert!(text.contains("no such thing") && !text.contains("password"), "{text}");
     }
@@ -256,13 +256,13 @@ mod tests {
     #[test]
     fn what_a_tool_reads_and_prints_goes_through_whole() {
         let long = "line\n".repeat(100_000);
-        assert_eq!(run(sh("cat"), Some(&long), Duration::from_secs(60)).unwrap(), long);
+        assert_eq!(run(sh("cat"), Some(&long), Duration::from_mins(1)).unwrap(), long);
     }
 
     #[test]
     fn a_watch_yields_each_object_and_says_when_it_ends() {
         let watch = Watch::<u32>::begin(sh("printf '1\\n2\\n'")).unwrap();
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         assert!(matches!(watch.next(limit), Change::To(1)));
         assert!(matches!(watch.next(limit), Change::To(2)));
         assert!(matches!(watch.next(limit), Change::Ended));

@@ -148,9 +148,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection to the first of `addresses` that accepts one.
-    pub async fn open(addresses: &[SocketAddr]) -> Result<Self, OpenError> {
-        let stream = TcpStream::connect(addresses).await.map_err(OpenError::Connect)?;
+    /// Speaks HTTP on a stream that has been opened.
+    pub async fn over(stream: io::Result<TcpStream>) -> Result<Self, OpenError> {
+        let stream = stream.map_err(OpenError::Connect)?;
         stream.set_nodelay(true).map_err(OpenError::Connect)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(OpenError::Handshake)?;
         // Its error reaches the request that it belongs to; between requests it only means closed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
+use tokio::net::TcpStream;
 
 use crate::client::{After, Connection, Endpoint, OpenError, SendError};
 use crate::times::duration;
@@ -71,7 +72,7 @@ pub async fn post(options: PostOptions) -> Result<(), FetchError> {
 async fn fetch(url: &Endpoint, method: Method, body: Bytes, timeout: Duration) -> Result<(), FetchError> {
     let exchange = async {
         let addresses = url.resolve().await.map_err(FetchError::Resolve)?;
-        let mut connection = Connection::open(&addresses).await?;
+        let mut connection = Connection::over(TcpStream::connect(&*addresses).await).await?;
         let request = url.request(method, "", body, After::Close);
         Ok::<_, FetchError>(connection.send(request).await?)
     };

@@ -4,6 +4,7 @@ mod account;
 mod control;
 mod latencies;
 mod ledger;
+mod ports;
 mod record;
 mod schedule;
 mod sender;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::account::{End, Failure, Turn};
 use super::ledger::{Entry, Sent};
+use super::ports::Ports;
 use super::schedule::{Operation, Slot};
 use crate::client::{After, Answer, Connection, Endpoint, Outgoing, SendError};
 
@@ -31,6 +32,7 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(2);
 pub struct Target {
     endpoint: Endpoint,
     addresses: watch::Receiver<Vec<SocketAddr>>,
+    ports: Ports,
 }
 
 impl Target {
@@ -47,7 +49,7 @@ impl Target {
                 }
             }
         });
-        Self { endpoint, addresses }
+        Self { endpoint, addresses, ports: Ports::from_anywhere() }
     }
 
     fn request(&self, slot: &Slot, after: After) -> Outgoing {
@@ -61,7 +63,7 @@ impl Target {
 
     async fn connect(&self, sent: &Sent) -> Result<Connection, Failure> {
         let addresses = self.addresses.borrow().clone();
-        let opened = Connection::open(&addresses).await;
+        let opened = Connection::over(self.ports.connect(&addresses).await).await;
         opened.inspect(|_| sent.turned(Turn::Opened)).map_err(|error| {
             tracing::debug!(error = crate::chain(&error), "no connection");
             Failure::Connect

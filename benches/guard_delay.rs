@@ -69,8 +69,11 @@ async fn row(interval: &str, crowd: usize) -> String {
         delays.push(breach(&board, &exporter, &mut events, attempt).await);
     }
     board.forget(&key(0).uid);
-    let (mut took, mut ours, mut theirs) =
-        (began.elapsed(), processor_time("self").checked_sub(ours).unwrap(), prometheus.processor_time().checked_sub(theirs).unwrap());
+    let (mut took, mut ours, mut theirs) = (
+        began.elapsed(),
+        processor_time("self").checked_sub(ours).unwrap(),
+        prometheus.processor_time().checked_sub(theirs).unwrap(),
+    );
     if crowd > 0 {
         // What the crowd alone costs.
         let (began, before, before_theirs) = (Instant::now(), processor_time("self"), prometheus.processor_time());

@@ -49,11 +49,12 @@ impl Draft<'_> {
         }
         let spec = &self.plan.phases()[index];
         if let Action::Switch(switch) = plan::action(spec)
-            && let Some(hold) = self.why_not_switch(&spec.name, switch) {
-                self.hold(hold);
-                self.wake_in(LOOK_LATER);
-                return None;
-            }
+            && let Some(hold) = self.why_not_switch(&spec.name, switch)
+        {
+            self.hold(hold);
+            self.wake_in(LOOK_LATER);
+            return None;
+        }
         self.mark_begun(index);
         if spec.point_of_no_return { self.cross(index) } else { self.begin_work(index) }
     }

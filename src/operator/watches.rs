@@ -79,7 +79,9 @@ impl TrafficWatches {
         let mut watches = Vec::new();
         for watched in wanted {
             let running = known.iter().find(|(running, _)| running == watched);
-            if let Some(running) = running { watches.push(running.clone()) } else {
+            if let Some(running) = running {
+                watches.push(running.clone())
+            } else {
                 let Some(started) = self.start(migration, &namespace, watched).await else { continue };
                 watches.push((watched.clone(), Arc::new(started)));
             }

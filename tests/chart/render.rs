@@ -96,13 +96,13 @@ fn by_default_two_replicas_share_a_lease_and_one_may_be_drained() {
 #[test]
 fn the_operator_knows_every_flag_that_the_chart_can_give() {
     let flags = render(
-        "{namespaces: [shop], workers: 3, log: {format: text}, tracing: {endpoint: 'http://collector:4317'}, \
+        "{namespaces: [shop], workers: 3, log: {format: text}, tracing: {endpoint: 'http://collector:4318'}, \
          providers: [{name: default, url: 'http://prometheus:9090'}], image: {repository: r.example/a, tag: '7'}}",
     )
     .flags();
     assert_eq!(flags.namespace_scope.as_deref(), Some("shop"));
     assert_eq!(flags.workers, 3);
-    assert_eq!(flags.otlp_endpoint.as_deref(), Some("http://collector:4317"));
+    assert_eq!(flags.otlp_endpoint.as_deref(), Some("http://collector:4318"));
     assert_eq!(flags.providers.as_deref(), Some("/etc/alongside/providers.yaml".as_ref()));
     assert_eq!(flags.image, "r.example/a:7", "the operator's Jobs run its own image");
 }

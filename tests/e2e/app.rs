@@ -147,7 +147,11 @@ impl App {
             let pod = self.pods.get(&name).await.map_err(|error| error.to_string())?;
             let containers = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
             let waits = |state: &ContainerState| state.waiting.is_some();
-            if containers.iter().all(|container| container.state.as_ref().is_some_and(waits)) { Ok(()) } else { Err(format!("{containers:?}")) }
+            if containers.iter().all(|container| container.state.as_ref().is_some_and(waits)) {
+                Ok(())
+            } else {
+                Err(format!("{containers:?}"))
+            }
         })
         .await;
     }
@@ -270,6 +274,7 @@ async fn ask(address: &str) -> Result<String, String> {
     Ok(answer.trim().to_owned())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn told_whole(error: reqwest::Error) -> String {
     let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -32,6 +32,8 @@ use crate::{
 
 /// Longest part of a sentence in a namespace's name.
 const LONGEST: usize = 40;
+/// The flag for a log that people read.
+const TEXT: &str = "--log-format=text";
 /// Lines of an operator's log that a failed story shows.
 const LINES: usize = 40;
 
@@ -125,12 +127,18 @@ impl Home {
     /// Starts the operator `name`, which asks this Prometheus, and the shared one under the name `shared`.
     pub fn operator_asking(&self, name: &str, prometheus: &Prometheus) -> Operator {
         let program = Path::new(env!("CARGO_BIN_EXE_alongside"));
-        Operator::start(self, name, program, &self.providers(prometheus))
+        Operator::start(self, name, program, &self.providers(prometheus), &[TEXT.to_owned()])
     }
 
     /// Starts the operator `name` from another file.
     pub fn operator_from(&self, program: &Path, name: &str) -> Operator {
-        Operator::start(self, name, program, &self.providers(self.stage().prometheus()))
+        Operator::start(self, name, program, &self.providers(self.stage().prometheus()), &[TEXT.to_owned()])
+    }
+
+    /// Starts the operator `name` with these flags, of which one is to say what its log looks like.
+    pub fn operator_with(&self, name: &str, flags: &[String]) -> Operator {
+        let program = Path::new(env!("CARGO_BIN_EXE_alongside"));
+        Operator::start(self, name, program, &self.providers(self.stage().prometheus()), flags)
     }
 
     fn providers(&self, prometheus: &Prometheus) -> PathBuf {

@@ -48,9 +48,8 @@ impl Journey {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
             let so = so.clone();
-            let condition = move |seen: Option<&Migration>| {
-                seen.and_then(|migration| migration.status.as_ref()).is_some_and(&so)
-            };
+            let condition =
+                move |seen: Option<&Migration>| seen.and_then(|migration| migration.status.as_ref()).is_some_and(&so);
             let seen = await_condition(self.migrations.clone(), &self.name, condition);
             match tokio::time::timeout(PATIENCE.saturating_sub(begin.elapsed()), seen).await {
                 Ok(Ok(migration)) => return migration.and_then(|migration| migration.status).unwrap_or_default(),

@@ -34,6 +34,7 @@ mod story;
 mod strangers;
 mod tally;
 mod verbs;
+mod watching;
 
 use std::{
     process::ExitCode,
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         actions::stories(),
         quiet::stories(),
         rights::stories(),
+        watching::stories(),
     ];
     let trials = stories.into_iter().flatten().map(|story: Story| story.on(Arc::clone(&stage))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

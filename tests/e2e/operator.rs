@@ -25,7 +25,7 @@ pub struct Operator {
 
 impl Operator {
     /// Starts an operator under a name of its own in the lease. Its log and its faults are in the home's folder.
-    pub fn start(home: &Home, name: &str, program: &Path, providers: &Path) -> Self {
+    pub fn start(home: &Home, name: &str, program: &Path, providers: &Path, flags: &[String]) -> Self {
         let folder = home.folder().join(name);
         std::fs::create_dir_all(&folder).expect("a folder can be made");
         let log = File::options().append(true).create(true).open(folder.join("log")).expect("a file can be made");
@@ -38,7 +38,8 @@ impl Operator {
             .arg(format!("ALONGSIDE_FAULT_DIR={}", folder.display()))
             .arg("RUST_LOG=info,kube_client=warn,alongside=debug")
             .arg(program)
-            .args(["operator", "--log-format=text"])
+            .arg("operator")
+            .args(flags)
             .arg(format!("--identity={name}"))
             .arg(format!("--image={IMAGE}"))
             .arg(format!("--namespace-scope={}", home.name()))
@@ -82,7 +83,8 @@ impl Operator {
         value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("it has no metric {name}"))
     }
 
-    async fn get(&self, path: &str) -> Result<String, String> {
+    /// What it answers at a path of its own.
+    pub async fn get(&self, path: &str) -> Result<String, String> {
         let url = format!("http://{}/{path}", self.address);
         let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
         let well = answer.status().is_success();

@@ -8,6 +8,8 @@ use alongside::{
     engine::{Plan, world::Finding},
 };
 
+use k8s_openapi::api::batch::v1::JobTemplateSpec;
+
 use crate::cluster::labels;
 
 /// UID of the Migration.
@@ -114,13 +116,13 @@ impl Migrating {
 
     /// A Job with an undo.
     pub fn job(self, name: &str) -> Self {
-        let job = JobAction { template: Default::default(), undo: Some(Default::default()) };
+        let job = JobAction { template: JobTemplateSpec::default(), undo: Some(JobTemplateSpec::default()) };
         self.with(Phase { job: Some(Box::new(job)), ..phase(name) })
     }
 
     /// A Job without an undo.
     pub fn one_way_job(self, name: &str) -> Self {
-        let job = JobAction { template: Default::default(), undo: None };
+        let job = JobAction { template: JobTemplateSpec::default(), undo: None };
         self.with(Phase { job: Some(Box::new(job)), ..phase(name) })
     }
 
@@ -181,10 +183,6 @@ impl Migrating {
 
     pub fn change(self, change: impl FnOnce(&mut Phase)) -> Self {
         self.last(change)
-    }
-
-    pub fn drain(self, drain: Option<Drain>) -> Self {
-        self.last(|phase| phase.switch.as_mut().expect("a switch").drain = drain)
     }
 
     /// The switch of the plan drains by waiting.

@@ -151,10 +151,11 @@ impl Mutant {
         let found = view.mark.clone();
         let is = |role| found.as_ref().is_some_and(|mark| mark.uid == UID && mark.role == role);
         match self {
-            Mutant::NoFence if traffic.step == TrafficStep::BackIntended
-                && view.points(traffic) == Points::At(Side::From) => {
-                    view.mark = Some(mark(Role::Back));
-                }
+            Mutant::NoFence
+                if traffic.step == TrafficStep::BackIntended && view.points(traffic) == Points::At(Side::From) =>
+            {
+                view.mark = Some(mark(Role::Back));
+            }
             Mutant::EvidenceIgnored if !going_back && is(Role::Back) => view.mark = None,
             Mutant::MarksKeptAtNoReturn if !going_back && traffic.step == TrafficStep::ReleaseIntended => {
                 view.mark = Some(mark(Role::Released));
@@ -206,9 +207,10 @@ impl Mutant {
                 for effect in decision.at_once.iter_mut().chain(&mut decision.after) {
                     let Effect::PatchService(patch) = effect else { continue };
                     if let Some((shown, found)) = lies.0.get(&patch.service)
-                        && patch.expect_mark.as_ref() == Some(shown) {
-                            patch.expect_mark = Some(found.clone());
-                        }
+                        && patch.expect_mark.as_ref() == Some(shown)
+                    {
+                        patch.expect_mark = Some(found.clone());
+                    }
                 }
             }
             Mutant::ForeignWayBackFought => {

@@ -208,6 +208,7 @@ impl Prometheus {
     }
 
     /// How many instant queries it has answered, by its own count.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "Prometheus writes counts as floats")]
     pub async fn answered(&self) -> u64 {
         let client = client();
         let text = client.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();

@@ -5,6 +5,8 @@
 //! blue had answered on it or it was opened after a new connection had been answered by blue again. Every other failure
 //! counts as **caused by the move** of traffic, whatever it may really have been caused by, and none may happen.
 
+use std::time::Duration;
+
 use alongside::api::{MigrationStatus, RollbackReason, State, Time, TrafficStatus};
 use serde::Deserialize;
 
@@ -16,6 +18,10 @@ use crate::{
 /// How many answers blue must have given since the end of a way back: a second's worth, for an act that ends in silence
 /// shows nothing.
 pub const ANSWERS_AFTERWARDS: usize = 500;
+
+/// Within which time of a breach's being visible in Prometheus new connections must be back. The guards' interval is a
+/// second, and the EndpointSlices take up to another; the rest is for a machine that runs a whole cluster on two cores.
+pub const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The load's account of a window.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -207,6 +213,14 @@ impl Evidence {
             must(false, "the status has no rollback");
             return broken;
         };
+        if let Some((visible, restored)) = self.visible.zip(rollback.new_connections_restored) {
+            let took = restored.0 - visible.0;
+            let bound = BACK_WITHIN.as_millis();
+            must(
+                u128::try_from(took).unwrap_or_default() <= bound,
+                &format!("new connections were back after {took} ms, promised are {bound}"),
+            );
+        }
         must(rollback.reason == RollbackReason::Breach, "the rollback's reason is not a breach");
         for (time, name) in [
             (rollback.sample_at, "sampleAt"),
@@ -329,6 +343,15 @@ mod tests {
         );
         assert_eq!(broken(&crash), Vec::<String>::new());
         assert_eq!((crash.figures().failed, crash.figures().greens_own), (3, 3));
+    }
+
+    #[test]
+    fn a_way_back_that_takes_its_time_breaks_a_promise() {
+        let mut late = back(Fault::Errors, &["210,211,new,take,v2,5xx"]);
+        late.status.rollback.as_mut().unwrap().new_connections_restored = Some(Time(249 + 5_001));
+        assert_eq!(broken(&late), ["new connections were back after 5001 ms, promised are 5000"]);
+        late.status.rollback.as_mut().unwrap().new_connections_restored = Some(Time(249 + 5_000));
+        assert_eq!(broken(&late), Vec::<String>::new());
     }
 
     #[test]

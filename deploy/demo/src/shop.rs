@@ -2,6 +2,7 @@
 //! which every cluster has, so that nothing need be forwarded. Touches the network.
 
 use std::{
+    fmt::Write as _,
     thread,
     time::{Duration, Instant},
 };
@@ -254,7 +255,7 @@ fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            write!(encoded, "%{byte:02X}").expect("writing to a String can't fail");
         }
     }
     encoded

@@ -206,9 +206,9 @@ fn seconds(limit: Duration) -> String {
 /// A password for one database, known to nobody else.
 fn password() -> io::Result<String> {
     use io::Read as _;
-    let mut bytes = [0; 16];
+    let mut bytes = [0_u8; 16];
     fs::File::open(Path::new("/dev/urandom"))?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// The commands that look around on the stage once all is over.

@@ -1,6 +1,7 @@
 //! How it looks: lines on a terminal, with colours only where there is one.
 
 use std::{
+    fmt::Write as _,
     io::{IsTerminal as _, stdout},
     sync::OnceLock,
 };
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn thousands_stand_apart() {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(count(number as u64), text);
+            assert_eq!(count(number), text);
         }
     }
 
@@ -133,7 +134,7 @@ mod tests {
     fn the_picture_has_a_column_for_each_second_and_shows_even_one_failure() {
         let mut csv = "sent_ms,ended_ms,connection,operation,version,outcome\n".to_owned();
         for n in 0..100 {
-            csv += &format!("0,{n},new,read,v1,ok\n0,{},new,read,v2,ok\n", 1_000 + n);
+            writeln!(csv, "0,{n},new,read,v1,ok\n0,{},new,read,v2,ok", 1_000 + n).unwrap();
         }
         csv += "0,1500,new,read,,connect\n";
         let rows = picture(&Record::parse(&csv).unwrap());

@@ -86,9 +86,10 @@ impl Draft<'_> {
             return Some(Hold::ClaimedByOther { service, uid });
         }
         if view.mark.as_ref().is_some_and(|mark| mark.uid == self.world.uid)
-            && let Some(hold) = self.why_not_write(&service, view) {
-                return Some(hold);
-            }
+            && let Some(hold) = self.why_not_write(&service, view)
+        {
+            return Some(hold);
+        }
         (view.points(traffic) != Points::At(Side::From)).then_some(Hold::ForeignSelector { service })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alongside::api::{DeletionPolicy, Migration, UID_LABEL};
+use alongside::api::{DeletionPolicy, Migration, PhaseState, UID_LABEL};
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     batch::v1::Job,
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     home::Home,
-    phases::{bake, cut_over, phases, prepare},
+    phases::{bake, contract, cut_over, long, phases, prepare},
     places::{self, Place},
     story::{Story, stories},
     support::wait::within,
@@ -30,6 +30,8 @@ pub fn stories() -> Vec<Story> {
     let mut stories = stories![
         a_migration_that_is_to_be_orphaned_leaves_traffic_where_it_is,
         a_migration_that_has_succeeded_moves_nothing_when_it_is_deleted,
+        a_migration_that_never_began_just_goes_when_it_is_deleted,
+        a_migration_beyond_its_point_of_no_return_leaves_traffic_on_the_new_side_when_it_is_deleted,
         a_namespace_that_is_deleted_in_mid_flight_goes_away,
     ];
     let policies = [PropagationPolicy::Background, PropagationPolicy::Foreground];
@@ -93,6 +95,30 @@ async fn a_migration_that_has_succeeded_moves_nothing_when_it_is_deleted(home: H
     no_child_is_left(&home).await;
     assert_eq!(app.service().await, before);
     assert_eq!(home.times("undo-prepare"), 0);
+}
+
+async fn a_migration_that_never_began_just_goes_when_it_is_deleted(home: Home) {
+    let _operator = home.leader("a").await;
+    let migration = home.migrates("to-v2", phases([prepare(&home), cut_over("nowhere")])).await;
+    migration.is("it does not start", |status| status.hold.is_some()).await;
+    migration.is_deleted(PropagationPolicy::Foreground).await;
+    migration.is_gone().await;
+    no_child_is_left(&home).await;
+    assert_eq!((home.times("prepare"), home.times("undo-prepare")), (0, 0));
+}
+
+async fn a_migration_beyond_its_point_of_no_return_leaves_traffic_on_the_new_side_when_it_is_deleted(home: Home) {
+    let app = home.app("web").await;
+    let _operator = home.leader("a").await;
+    let spec = phases([prepare(&home), cut_over("web"), bake("1s"), contract(&home), long(&home)]);
+    let migration = home.migrates("to-v2", spec).await;
+    migration.has("long", PhaseState::Running).await;
+    migration.is_deleted(PropagationPolicy::Background).await;
+    migration.is_gone().await;
+    app.serves("v2").await;
+    assert!(app.mark().await.ends_with("/released"), "{}", app.mark().await);
+    assert_eq!((home.times("undo-prepare"), home.times("undo-long")), (0, 0));
+    no_child_is_left(&home).await;
 }
 
 async fn a_namespace_that_is_deleted_in_mid_flight_goes_away(home: Home) {

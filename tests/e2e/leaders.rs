@@ -21,7 +21,7 @@ pub fn stories() -> Vec<Story> {
         a_frozen_leaders_late_job_never_runs_once_its_successor_has_rolled_back,
         a_standby_sees_the_breach_that_its_leader_did_not_live_to_see,
         a_leader_that_is_asked_to_end_gives_its_lease_up,
-        another_build_of_the_operator_goes_on_where_the_old_one_was,
+        an_operator_that_is_replaced_in_mid_flight_is_followed_by_one_that_goes_on,
     ];
     stories.extend(["WayBack.Before", "WayBack.After", "Record.Before", "Record.After"].map(|boundary| {
         let words = boundary.replace('.', "_");
@@ -134,13 +134,13 @@ async fn a_leader_that_is_asked_to_end_gives_its_lease_up(home: Home) {
     assert_eq!((home.times("long"), home.times("prepare")), (1, 1));
 }
 
-async fn another_build_of_the_operator_goes_on_where_the_old_one_was(home: Home) {
+async fn an_operator_that_is_replaced_in_mid_flight_is_followed_by_one_that_goes_on(home: Home) {
     let app = home.app("web").await;
     let old = home.leader("old").await;
     let spec = phases([prepare(&home), cut_over("web"), long(&home), bake("1s"), contract(&home)]);
     let migration = home.migrates("to-v2", spec).await;
     migration.has("long", PhaseState::Running).await;
-    let program = home.folder().join("alongside-of-another-build");
+    let program = home.folder().join("alongside-from-elsewhere");
     std::fs::copy(env!("CARGO_BIN_EXE_alongside"), &program).expect("the program can be copied");
     let new = home.operator_from(&program, "new");
     new.stands_by().await;

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     home::Home,
     journey::Journey,
-    phases::{approval, bake, cut_over, job, long, phases, prepare},
+    phases::{approval, bake, cut_over, figure_query, job, long, phases, prepare},
 };
 
 /// A place.
@@ -27,10 +27,12 @@ pub enum Place {
     ItBakes,
     /// Traffic has moved, a Job has failed, and its next try is awaited.
     ARetryIsAwaited,
+    /// Traffic has moved, and a query's bound doesn't hold yet.
+    AnObservationIsAwaited,
 }
 
 /// All places.
-pub const ALL: [Place; 7] = [
+pub const ALL: [Place; 8] = [
     Place::AJobRuns,
     Place::ConnectionsDrain,
     Place::AnApprovalIsAwaited,
@@ -38,6 +40,7 @@ pub const ALL: [Place; 7] = [
     Place::UntilHolds,
     Place::ItBakes,
     Place::ARetryIsAwaited,
+    Place::AnObservationIsAwaited,
 ];
 
 impl Place {
@@ -51,6 +54,7 @@ impl Place {
             Place::UntilHolds => "while_until_holds_it",
             Place::ItBakes => "while_it_bakes",
             Place::ARetryIsAwaited => "while_a_retry_is_awaited",
+            Place::AnObservationIsAwaited => "while_an_observation_is_awaited",
         }
     }
 
@@ -82,11 +86,16 @@ impl Place {
                     json!({ "name": "fails", "retries": 9, "job": { "template": job(home, "fails", "exit 1") } });
                 phases([prepare, cut_over("web"), fails])
             }
+            Place::AnObservationIsAwaited => {
+                let observe = json!({ "query": figure_query(home, "backlog"), "max": 0, "for": "1s" });
+                phases([prepare, cut_over("web"), json!({ "name": "backlog-is-empty", "observe": observe })])
+            }
         }
     }
 
     /// Begins a migration and brings it here. An operator must lead.
     pub async fn is_reached(self, home: &Home, app: &App) -> Journey {
+        home.figure_is("backlog", 7.0).await;
         let migration = home.migrates("to-v2", self.spec(home)).await;
         match self {
             Place::AJobRuns => migration.has("long", PhaseState::Running).await,
@@ -100,6 +109,7 @@ impl Place {
             Place::UntilHolds => migration.holds_for("Until").await,
             Place::ItBakes => migration.holds_for("Baking").await,
             Place::ARetryIsAwaited => migration.holds_for("RetryLater").await,
+            Place::AnObservationIsAwaited => migration.holds_for("Observing").await,
         };
         app.serves(if self.has_moved() { "v2" } else { "v1" }).await;
         migration

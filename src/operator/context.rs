@@ -81,6 +81,8 @@ pub struct Memory {
     pub errors: u32,
     /// What preflight found, for which version of the spec, and when.
     pub preflight: Option<(String, Instant, Preflight)>,
+    /// When it is looked at again although it rests.
+    pub look_at: Option<Instant>,
     /// Cancels the reconcile in flight.
     pub in_flight: CancellationToken,
 }

@@ -20,10 +20,11 @@ use super::{
 use crate::{
     actions::{self, At, job, refuse},
     api::{
-        ABORT_ANNOTATION, APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, FINALIZER, Migration, PAUSE_ANNOTATION,
-        RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, TrafficStatus, TrafficStep, UID_LABEL,
+        ABORT_ANNOTATION, APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, CHILD_FINALIZER, FINALIZER, Migration,
+        PAUSE_ANNOTATION, RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, TrafficStatus, TrafficStep, UID_LABEL,
     },
     engine::{
+        self,
         plan::{self, Action},
         world::{Finding, JobView, Lifecycle, Preflight, ServiceView, Sight, Verbs, Weight, World},
     },
@@ -118,10 +119,7 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
         until: migration.spec.until.clone(),
         deletion_policy: migration.spec.deletion_policy,
         finalizer: migration.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
-        lifecycle: match migration.metadata.deletion_timestamp {
-            Some(_) => Lifecycle::Deleting,
-            None => Lifecycle::Alive,
-        },
+        lifecycle: lifecycle(migration),
         verbs: verbs(migration),
         adopt: migration.spec.adopt.clone(),
         plan_stored: known.frozen.is_some(),
@@ -135,6 +133,14 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
     }
 }
 
+fn lifecycle(migration: &Migration) -> Lifecycle {
+    match migration.metadata.deletion_timestamp {
+        Some(_) => Lifecycle::Deleting,
+        None => Lifecycle::Alive,
+    }
+}
+
+/// What people have asked for by annotation.
 fn verbs(migration: &Migration) -> Verbs {
     let read = |name: &str| migration.annotations().get(name).cloned();
     Verbs {
@@ -145,6 +151,21 @@ fn verbs(migration: &Migration) -> Verbs {
         rollback: read(ROLLBACK_ANNOTATION),
         retry: read(RETRY_ANNOTATION),
     }
+}
+
+/// Whether it needs no look, by what the caches hold: the cache of Migrations isn't behind what it takes for granted, for
+/// whoever goes on changes the Migration first.
+pub fn rests(migration: &Migration, ctx: &Context) -> bool {
+    let Some(status) = &migration.status else { return false };
+    let generation = migration.metadata.generation.unwrap_or(0);
+    // Whatever else may be wrong with it, a Job that we still hold wants to be looked at.
+    let uid = migration.uid();
+    let is_held = |job: &Job| {
+        job.labels().get(UID_LABEL) == uid.as_ref() && job.finalizers().iter().any(|name| name == CHILD_FINALIZER)
+    };
+    engine::rests(status, generation, lifecycle(migration), &verbs(migration))
+        && ctx.readiness.has_reached("jobs")
+        && ctx.jobs.find(is_held).is_none()
 }
 
 /// Every Service that status or plan speaks of.

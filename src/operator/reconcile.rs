@@ -1,11 +1,14 @@
 //! One reconcile: read the plan, look at the world, decide, write it down, do it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use super::{
-    context::{Context, Shared, now},
+    context::{Context, Memory, Shared, now},
     effects::{EffectError, Performer},
     observe::{self, Known, Look},
     plans::{self, Frozen, PlanError},
@@ -20,6 +23,8 @@ use crate::{
 
 /// How long after a flip guards are asked whenever a sample is due.
 const HOT_WINDOW: Span = Span::secs(600);
+/// How often a Migration is looked at that waits for a person and for nothing else.
+const LOOK_AT_REST: Duration = Duration::from_hours(1);
 
 /// Why a reconcile ended early. The next one decides anew.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +46,7 @@ pub enum ReconcileError {
 /// Reconciles one Migration.
 pub async fn reconcile(migration: Arc<Migration>, ctx: Shared) -> Result<Action, ReconcileError> {
     let uid = migration.uid().unwrap_or_default();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let cancelled = ctx.memories.with(&uid, |memory| {
         memory.in_flight = tokio_util::sync::CancellationToken::new();
         memory.in_flight.clone()
@@ -62,6 +67,9 @@ pub async fn reconcile(migration: Arc<Migration>, ctx: Shared) -> Result<Action,
 
 #[tracing::instrument(name = "reconcile", skip_all, fields(migration = cached.name_any(), namespace = cached.namespace(), phase))]
 async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, ReconcileError> {
+    if let Some(wait) = at_rest(cached, ctx) {
+        return Ok(Action::requeue(wait));
+    }
     let Some(migration) = up_to_date(cached, ctx).await? else { return Ok(gone(cached, ctx)) };
     if let Some(phase) = migration.status.as_ref().and_then(|status| status.phase.as_deref()) {
         tracing::Span::current().record("phase", phase);
@@ -104,14 +112,51 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
     }
 }
 
+/// Until when to leave a Migration alone that waits for a person and for nothing else. After that long it is looked at
+/// once, for whatever nobody has told us of; at another moment for each, or ten thousand would be looked at together.
+fn at_rest(cached: &Migration, ctx: &Context) -> Option<Duration> {
+    let uid = cached.uid().unwrap_or_default();
+    let is_behind = ctx.memories.with(&uid, |memory| is_behind(memory, cached));
+    if is_behind || !observe::rests(cached, ctx) {
+        ctx.memories.with(&uid, |memory| memory.look_at = None);
+        return None;
+    }
+    let now = Instant::now();
+    let left = ctx.memories.with(&uid, |memory| {
+        let look_at = *memory.look_at.get_or_insert_with(|| now + first_look_in(&uid));
+        let left = look_at.saturating_duration_since(now);
+        if left.is_zero() {
+            memory.look_at = Some(now + LOOK_AT_REST);
+        }
+        left
+    });
+    if left.is_zero() {
+        return None;
+    }
+    ctx.board.forget(&uid);
+    ctx.traffic.forget(&uid);
+    ctx.drains.forget(&uid);
+    Some(left)
+}
+
+fn first_look_in(uid: &str) -> Duration {
+    let sum = uid.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    Duration::from_secs(sum % LOOK_AT_REST.as_secs())
+}
+
+/// Whether the cache hasn't got our own last write yet.
+fn is_behind(memory: &Memory, cached: &Migration) -> bool {
+    let version = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+    version(memory.written.as_deref()) > version(cached.resource_version().as_deref())
+}
+
 /// The Migration as it is: from the cache, unless the cache is known to be behind our own last write, or this replica
 /// has only just become the leader. `None` if it is gone.
 async fn up_to_date(cached: &Arc<Migration>, ctx: &Context) -> Result<Option<Arc<Migration>>, ReconcileError> {
     let uid = cached.uid().unwrap_or_default();
     let term = ctx.leadership.term();
-    let version = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
     let trusted = ctx.memories.with(&uid, |memory| {
-        let behind = version(memory.written.as_deref()) > version(cached.resource_version().as_deref());
+        let behind = is_behind(memory, cached);
         let new_term = term.is_some() && memory.term != term;
         memory.term = term;
         !behind && !new_term

@@ -206,6 +206,16 @@ impl Migrating {
         self
     }
 
+    /// Names of the guards of all phases.
+    pub fn guards(&self) -> impl Iterator<Item = &str> {
+        self.spec.guards.iter().map(|guard| guard.name.as_str())
+    }
+
+    pub fn unguarded(mut self) -> Self {
+        self.spec.guards.clear();
+        self
+    }
+
     pub fn guard(mut self, guard: Guard) -> Self {
         self.spec.guards.retain(|known| known.name != guard.name);
         self.spec.guards.push(guard);

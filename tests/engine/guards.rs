@@ -86,6 +86,7 @@ fn a_dry_run_breach_changes_nothing() {
             let mut view = passing("trial");
             view.dry_run = true;
             view.verdict = Verdict::Breach { sample_at: None, seen_at: scene.now };
+            scene.world.guards.retain(|known| known.name != view.name);
             scene.world.guards.push(view);
         }
         scene.run_to_state(State::Succeeded);

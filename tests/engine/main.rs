@@ -10,6 +10,7 @@ mod holds;
 mod jobs;
 mod plans;
 mod properties;
+mod rest;
 mod scene;
 mod status;
 mod verbs;

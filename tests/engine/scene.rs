@@ -71,7 +71,7 @@ pub fn given(migration: Migrating) -> Scene {
         namespace: NAMESPACE.to_owned(),
         generation: 1,
         preflight: Preflight { asked: true, findings: vec![] },
-        guards: vec![passing(ERRORS)],
+        guards: migration.guards().map(passing).collect(),
         guarded_since: Some(start),
         observation: Some(ObservationView::HoldsSince(start)),
         ..World::default()

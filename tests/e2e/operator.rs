@@ -129,6 +129,7 @@ impl Operator {
     }
 
     /// `kill -9`.
+    #[expect(clippy::wrong_self_convention, reason = "it reads as a sentence")]
     pub fn is_killed(mut self) {
         end(&mut self.child);
     }

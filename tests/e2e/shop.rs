@@ -35,7 +35,7 @@ async fn a_schema_and_kept_connections_go_forward_and_a_breach_takes_both_back(h
     let _operator = home.leader("a").await;
     home.figure_is("trouble", 0.1).await;
     let client = shop.has_a_client().await;
-    let expand = shop.expands("ALTER TABLE items ADD COLUMN sku text");
+    let expand = Shop::expands("ALTER TABLE items ADD COLUMN sku text");
     let hook = json!({ "path": "/drain", "port": 8080 });
     let (from, to) = (json!({ "version": "v1" }), json!({ "version": "v2" }));
     let cut_over = json!({ "name": "cut-over", "switch": { "service": "inventory", "from": from, "to": to, "drain": { "hook": hook } } });
@@ -60,7 +60,8 @@ async fn a_schema_and_kept_connections_go_forward_and_a_breach_takes_both_back(h
 async fn a_script_that_fails_leaves_the_schema_as_it_was_and_says_why(home: Home) {
     let shop = Shop::opens(&home, &[]).await;
     let _operator = home.leader("a").await;
-    let mut expand = shop.expands("ALTER TABLE items ADD COLUMN sku text; SELECT 1 / (count(*) - count(*)) FROM items");
+    let mut expand =
+        Shop::expands("ALTER TABLE items ADD COLUMN sku text; SELECT 1 / (count(*) - count(*)) FROM items");
     expand["retries"] = json!(0);
     let mut spec = phases([expand, approval()]);
     spec["stores"] = Shop::store();
@@ -132,7 +133,7 @@ impl Shop {
     }
 
     /// A phase that runs this script, and drops the column `sku` on the way back.
-    fn expands(&self, up: &str) -> serde_json::Value {
+    fn expands(up: &str) -> serde_json::Value {
         let down = "ALTER TABLE items DROP COLUMN sku";
         let sql = json!({
             "store": "inventory",

@@ -47,10 +47,7 @@ async fn what_happens_to_a_migration_is_told_in_events(home: Home) {
         });
         let word = |text: Option<String>| text.unwrap_or_default();
         let said: Vec<_> = of_ours.map(|event| (word(event.type_), word(event.reason), word(event.note))).collect();
-        match said.iter().any(|(_, reason, _)| reason == "RolledBack") {
-            true => Ok(said),
-            false => Err(format!("{said:?}")),
-        }
+        if said.iter().any(|(_, reason, _)| reason == "RolledBack") { Ok(said) } else { Err(format!("{said:?}")) }
     })
     .await;
     for reason in ["PlanFrozen", "PhaseBegun", "PhaseDone"] {

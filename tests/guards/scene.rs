@@ -159,6 +159,12 @@ pub fn silence(view: &GuardView) -> Option<Silence> {
     }
 }
 
+/// As Prometheus writes times.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit for another 285,000 years")]
+pub fn seconds(at: Time) -> f64 {
+    at.0 as f64 / 1_000.0
+}
+
 pub fn sample_of(view: &GuardView) -> Time {
     match view.verdict {
         Verdict::Breach { sample_at: Some(at), .. } => at,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alongside::engine::guard::{Silence, Verdict};
 use serde_json::json;
 
-use crate::scene::{Scene, breaches, guard, passes, sample_of, silence};
+use crate::scene::{Scene, breaches, guard, passes, sample_of, seconds, silence};
 
 /// Requests per code, as a counter that rises by so much a second; the test's own clock drives it.
 async fn count_up(scene: &Scene, series: &[(&str, f64)], steps: u32) {
@@ -160,7 +160,7 @@ async fn one_sample_polled_many_times_is_one_breach_of_three() {
     scene.until(1, "the first sample is a doubt", |view| silence(view) == Some(Silence::Doubtful)).await;
     let first = scene.prometheus.value("max(timestamp(load))").await.unwrap();
     let view = scene.until(1, "the third is a breach", breaches).await;
-    let third = sample_of(&view).0 as f64 / 1_000.0;
+    let third = seconds(sample_of(&view));
     assert!(third - first >= 1.9, "breached by the sample {} s after the first", third - first);
 }
 

@@ -57,14 +57,14 @@ impl Sim {
             }
             path.push(key);
             let Some(mut next) = self.smoothly(&state) else { return false };
-            self.follow_advice(&mut next);
+            Self::follow_advice(&mut next);
             state = next;
         }
         false
     }
 
     /// What a person does who reads the message.
-    fn follow_advice(&self, next: &mut State) {
+    fn follow_advice(next: &mut State) {
         let status = next.server.object.status.clone();
         let Some(hold) = &status.hold else { return };
         let verbs = (*next.server.object.verbs).clone();

@@ -71,12 +71,6 @@ pub fn hash_of(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-impl<T> Kept<T> {
-    pub fn id(&self) -> u64 {
-        self.hash
-    }
-}
-
 impl<T> Deref for Kept<T> {
     type Target = T;
     fn deref(&self) -> &T {

@@ -88,7 +88,6 @@ impl<T: Clone> Memo<T> {
 /// One model: a plan, what may happen to it, and possibly a rule switched off.
 pub struct Sim {
     pub name: &'static str,
-    pub migration: Migrating,
     pub plan: Plan,
     pub budget: Budget,
     /// Where the run begins.
@@ -120,7 +119,7 @@ pub enum Action {
 }
 
 impl Sim {
-    pub fn new(name: &'static str, migration: Migrating, budget: Budget) -> Self {
+    pub fn new(name: &'static str, migration: &Migrating, budget: Budget) -> Self {
         let plan = migration.plan();
         let service = |uid: &str| Service {
             uid: uid.to_owned(),
@@ -156,7 +155,6 @@ impl Sim {
             State { server, operators, budget, ledger: Kept::new(Ledger::default()), broken: Broken::default() };
         Self {
             name,
-            migration,
             plan,
             budget,
             start,
@@ -175,6 +173,7 @@ impl Sim {
     }
 
     /// Begins where the first phase is about to: the plan is frozen and the Services are claimed.
+    #[expect(clippy::wrong_self_convention, reason = "it reads as a sentence")]
     pub fn from_claimed(self) -> Self {
         self.from(|status| {
             let claimed = |traffic: &alongside::api::TrafficStatus| traffic.step == TrafficStep::ClaimIntended;
@@ -411,7 +410,7 @@ impl Sim {
     }
 
     /// Forgets what can make no difference any more, so that states that are alike are the same.
-    fn tidy(&self, state: &mut State) {
+    fn tidy(state: &mut State) {
         let budget = state.budget;
         for operator in &mut state.operators {
             if operator.pending.as_ref().is_some_and(|p| p.put.is_none() && p.at_once.is_empty() && p.after.is_empty())
@@ -543,7 +542,7 @@ impl Model for Sim {
             }
             Action::Happens(event) => crate::people::happens(self, state, event)?,
         };
-        self.tidy(&mut next);
+        Self::tidy(&mut next);
         (next != *state).then_some(next)
     }
 

@@ -103,6 +103,7 @@ impl Server {
 
 /// What was true when an operator looked, whatever it made of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Look {
     /// Each Service's old side, and each one's new side, had a serving pod.
     pub from_served: bool,

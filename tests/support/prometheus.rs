@@ -140,9 +140,9 @@ impl Prometheus {
         let mut started = Self { url, dir, port, tls, process: None };
         started.resume().await;
         if !tls && !exporters.is_empty() {
-            let wanted = exporters.len();
+            let wanted = u32::try_from(exporters.len()).expect("a test has few exporters");
             let up = async || match started.value("count(up == 1)").await {
-                Some(up) if up >= wanted as f64 => Ok(()),
+                Some(up) if up >= f64::from(wanted) => Ok(()),
                 other => Err(format!("{other:?} of {wanted} targets are up")),
             };
             within(SOON, "every exporter has been scraped", up).await;

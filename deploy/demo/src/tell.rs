@@ -1,7 +1,6 @@
 //! How it looks: lines on a terminal, with colours only where there is one.
 
 use std::{
-    fmt::Write as _,
     io::{IsTerminal as _, stdout},
     sync::OnceLock,
 };
@@ -114,6 +113,8 @@ fn level(count: u32, most: u32) -> char {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]

@@ -61,6 +61,7 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::BaselineRefused { .. }
             | Hold::Writing { .. }
+            | Hold::WriteDenied { .. }
                 if !self.is_going_back() =>
             {
                 Some(self.annotate("abort", &any))
@@ -73,6 +74,7 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::BaselineRefused { .. }
             | Hold::Writing { .. }
+            | Hold::WriteDenied { .. }
             | Hold::NewerFormat(_)
             | Hold::PreflightNotAsked
             | Hold::PreflightRefused(_)

@@ -50,6 +50,9 @@ pub struct World {
     pub jobs: BTreeMap<String, JobView>,
     /// Whether Jobs could be listed at all.
     pub jobs_seen: bool,
+    /// What the API server said to our last write to a Service, by Service, where it refused it although the Service was
+    /// as expected.
+    pub denied: BTreeMap<String, String>,
     /// Drains under way, by Service: of each the one that was ordered last.
     pub drains: BTreeMap<String, DrainView>,
     /// Why the last Job could not be created, such as a terminating namespace or a quota; absent once one could.

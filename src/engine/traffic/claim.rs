@@ -2,15 +2,12 @@
 
 use crate::api::TrafficStep;
 
-use super::{
-    super::{
-        draft::Draft,
-        effect::{Effect, ServicePatch},
-        hold::Hold,
-        mark::{Mark, Role},
-        world::{Points, ServiceView, Side, Sight},
-    },
-    LOOK_AGAIN,
+use super::super::{
+    draft::Draft,
+    effect::{Effect, ServicePatch},
+    hold::Hold,
+    mark::{Mark, Role},
+    world::{Points, ServiceView, Side, Sight},
 };
 
 impl Draft<'_> {
@@ -86,9 +83,10 @@ impl Draft<'_> {
             return Some(Hold::ClaimedByOther { service, uid });
         }
         if view.mark.as_ref().is_some_and(|mark| mark.uid == self.world.uid)
-            && let Some(hold) = self.why_not_write(&service, view) {
-                return Some(hold);
-            }
+            && let Some(hold) = self.why_not_write(&service, view)
+        {
+            return Some(hold);
+        }
         (view.points(traffic) != Points::At(Side::From)).then_some(Hold::ForeignSelector { service })
     }
 
@@ -128,8 +126,7 @@ impl Draft<'_> {
             mark: self.mark(traffic.epoch, Role::Claimed),
         };
         self.after.push(Effect::PatchService(patch));
-        self.hold(Hold::Claiming { service });
-        self.wake_in(LOOK_AGAIN);
+        self.await_write(service.clone(), Hold::Claiming { service });
         false
     }
 }

@@ -163,6 +163,14 @@ impl Draft<'_> {
         (newer && !by_lane_1).then_some(Hold::StatusBehind { service })
     }
 
+    /// Asks for a write to a Service, again and again until it is seen. `hold` is what is said meanwhile, unless the API
+    /// server says something else.
+    fn await_write(&mut self, service: String, hold: Hold) {
+        let denied = self.world.denied.get(&service).cloned();
+        self.hold(denied.map_or(hold, |why| Hold::WriteDenied { service, why }));
+        self.wake_in(LOOK_AGAIN);
+    }
+
     /// Waits without being in a hurry. Answers false, for those who ask whether they are done.
     fn refuse(&mut self, hold: Hold) -> bool {
         self.hold(hold);

@@ -23,7 +23,7 @@ use crate::{
     api::{EPOCH_ANNOTATION, FIELD_MANAGER, SwitchAction},
     engine::{
         effect::ServicePatch,
-        mark::Mark,
+        mark::{Mark, NoMark},
         world::{Finding, ServiceView, Side},
     },
 };
@@ -162,7 +162,11 @@ pub fn view(
     to: &BTreeMap<String, String>,
 ) -> ServiceView {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
-    let mark = service.annotations().get(EPOCH_ANNOTATION).and_then(|text| text.parse::<Mark>().ok());
+    let (mark, scribble) = match service.annotations().get(EPOCH_ANNOTATION).map(|text| text.parse::<Mark>()) {
+        None => (None, None),
+        Some(Ok(mark)) => (Some(mark), None),
+        Some(Err(NoMark(text))) => (None, Some(text)),
+    };
     let labels_of = |side: &BTreeMap<String, String>| {
         let mut labels = selector.clone();
         labels.extend(side.clone());
@@ -176,6 +180,7 @@ pub fn view(
     ServiceView {
         uid: service.uid().unwrap_or_default(),
         mark,
+        scribble,
         from_serving: serving(&old),
         to_serving: serving(&new),
         confirmed: confirmed(pods, slices, &old, &new),

@@ -138,8 +138,10 @@ pub struct ServiceView {
     pub uid: String,
     /// Its whole selector.
     pub selector: BTreeMap<String, String>,
-    /// Our mark, if it carries one.
+    /// The mark that it carries, ours or another migration's.
     pub mark: Option<Mark>,
+    /// What stands in the mark's place and is none. Nothing is written over it.
+    pub scribble: Option<String>,
     /// Pods of the old side that serve: ready and not terminating.
     pub from_serving: u32,
     /// Pods of the new side that serve.

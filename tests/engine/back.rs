@@ -290,6 +290,21 @@ fn another_migrations_mark_is_respected_on_the_way_back() {
 }
 
 #[test]
+fn a_mark_that_nobody_can_read_keeps_traffic_until_it_is_taken_away() {
+    let mut scene = given(switch_bake());
+    scene.run_to("bake").settle();
+    scene.service(STOCK).scribble = Some("v1.2.3".to_owned());
+    scene.breach().settle();
+    assert_eq!((scene.hold(), scene.side(STOCK)), (Some("ForeignMark"), Some(Side::To)));
+    let next = scene.status.next.clone().expect("there is something to do");
+    assert_eq!(next, "kubectl -n shop annotate service stock alongside.dev/epoch-");
+    let service = scene.service(STOCK);
+    (service.scribble, service.mark) = (None, None);
+    scene.run_to_state(State::RolledBack);
+    assert_eq!(scene.side(STOCK), Some(Side::From));
+}
+
+#[test]
 fn a_stripped_mark_does_not_keep_traffic_from_going_back() {
     let mut scene = given(switch_bake());
     scene.run_to("bake").settle();

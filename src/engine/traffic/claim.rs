@@ -82,7 +82,7 @@ impl Draft<'_> {
             let uid = view.mark.as_ref().map(|mark| mark.uid.clone()).unwrap_or_default();
             return Some(Hold::ClaimedByOther { service, uid });
         }
-        if view.mark.as_ref().is_some_and(|mark| mark.uid == self.world.uid)
+        if view.mark.as_ref().is_none_or(|mark| mark.uid == self.world.uid)
             && let Some(hold) = self.why_not_write(&service, view)
         {
             return Some(hold);

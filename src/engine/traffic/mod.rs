@@ -147,14 +147,18 @@ impl Draft<'_> {
         mark == Some(&self.mark(self.status.traffic[entry].epoch, role))
     }
 
-    /// Why the Service's mark forbids us to write: it is another migration's, or status is older than the Service.
+    /// Why the Service's mark forbids us to write: it is another migration's or can't be read, or status is older than the
+    /// Service.
     ///
     /// Every write but lane 1's is announced with its epoch, so a mark of ours with a higher one proves that status has
     /// been read from a stale cache: 1. a leader reads old status; 2. its successor passes the point of no return and
     /// gives up the marks; 3. the first one reads the Service, fresh, and would move traffic back by its new mark.
     fn why_not_write(&self, service: &str, view: &ServiceView) -> Option<Hold> {
-        let mark = view.mark.as_ref()?;
         let service = service.to_owned();
+        if view.scribble.is_some() {
+            return Some(Hold::ForeignMark { service });
+        }
+        let mark = view.mark.as_ref()?;
         if mark.uid != self.world.uid {
             return (mark.role != Role::Released).then_some(Hold::ForeignMark { service });
         }

@@ -11,7 +11,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    context::Context,
+    context::{Context, now},
     fault::{self, Moment},
     plans::{self, Frozen, PlanError},
     record::Recorded,
@@ -149,7 +149,11 @@ impl Performer<'_> {
                 let wake = self.ctx.wake.clone();
                 let migration = ObjectRef::from_obj(self.migration);
                 let uid = self.migration.uid().unwrap_or_default();
-                self.ctx.drains.begin(&uid, &self.namespace(), order, move || drop(wake.send(migration.clone())));
+                let notify = move || drop(wake.send(migration.clone()));
+                let leadership = self.ctx.leadership.clone();
+                let term = leadership.term();
+                let leads = move || term.is_some() && leadership.term() == term;
+                self.ctx.drains.begin(&uid, &self.namespace(), order, now(), leads, notify);
                 Ok(())
             }
         }

@@ -6,15 +6,17 @@ use alongside::api::{PhaseState, State};
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
     core::v1::Service,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     home::{Home, made},
+    journey::told,
     phases::{approval, bake, cut_over, phases, prepare},
     story::{Story, stories},
     support::wait::within,
@@ -30,6 +32,8 @@ pub fn stories() -> Vec<Story> {
     stories![
         a_flip_that_a_policy_denies_is_refused_before_the_first_effect,
         a_flip_that_a_policy_denies_later_is_told_and_follows_once_the_policy_goes,
+        a_frozen_leaders_drain_restarts_no_pod_once_its_successor_has_rolled_back,
+        a_drain_whose_time_is_over_restarts_no_pod_any_more,
     ]
 }
 
@@ -62,6 +66,72 @@ async fn a_flip_that_a_policy_denies_later_is_told_and_follows_once_the_policy_g
     policy.goes().await;
     migration.comes_to(State::Succeeded).await;
     app.serves("v2").await;
+}
+
+async fn a_frozen_leaders_drain_restarts_no_pod_once_its_successor_has_rolled_back(home: Home) {
+    let app = home.app("web").await;
+    app.is_replaced_by_a_deployment("v1").await;
+    app.is_replaced_by_a_deployment("v2").await;
+    let before = app.pods_of("v1").await;
+    let budget = Budget::keeps_v1(&home).await;
+    let frozen = home.leader("a").await;
+    let migration = home.migrates("to-v2", phases([restarting(None), approval()])).await;
+    migration.holds_for("Draining").await;
+    frozen.freezes();
+    migration.is_aborted().await;
+    let _successor = home.leader("b").await;
+    migration.comes_to(State::RolledBack).await;
+
+    budget.goes().await;
+    frozen.thaws();
+    frozen.stands_by().await;
+    time_to_evict(&home).await;
+    assert_eq!(app.pods_of("v1").await, before);
+    app.serves("v1").await;
+}
+
+async fn a_drain_whose_time_is_over_restarts_no_pod_any_more(home: Home) {
+    let app = home.app("web").await;
+    app.is_replaced_by_a_deployment("v1").await;
+    let before = app.pods_of("v1").await;
+    let budget = Budget::keeps_v1(&home).await;
+    let _operator = home.leader("a").await;
+    let migration = home.migrates("to-v2", phases([restarting(Some("2s")), approval()])).await;
+    let status = migration.holds_for("Approval").await;
+    assert_eq!(told(&status, "DrainCutShort"), 1);
+    budget.goes().await;
+    time_to_evict(&home).await;
+    assert_eq!(app.pods_of("v1").await, before);
+}
+
+/// A cut-over that restarts the pods of the side that lost the traffic.
+fn restarting(deadline: Option<&str>) -> Value {
+    let mut cut_over = cut_over("web");
+    cut_over["switch"]["drain"] = json!({ "restartPods": true, "deadline": deadline });
+    cut_over
+}
+
+/// Lets more time pass than a drain under way takes to evict a pod that it may evict.
+async fn time_to_evict(home: &Home) {
+    for _ in 0..3 {
+        home.stage().ledger().is_read().await;
+    }
+}
+
+/// A disruption budget that lets nobody evict the pods of v1.
+struct Budget(Api<PodDisruptionBudget>);
+
+impl Budget {
+    async fn keeps_v1(home: &Home) -> Self {
+        let labels = json!({ "matchLabels": { "app": "web", "version": "v1" } });
+        let spec = json!({ "maxUnavailable": 0, "selector": labels });
+        home.create::<PodDisruptionBudget>(json!({ "metadata": { "name": "v1" }, "spec": spec })).await;
+        Self(home.all())
+    }
+
+    async fn goes(self) {
+        self.0.delete("v1", &DeleteParams::default()).await.expect("the budget can be deleted");
+    }
 }
 
 /// A policy that lets nobody change a Service's selector.

@@ -22,6 +22,9 @@ use super::{
 
 /// When to stop draining where the spec says nothing.
 pub const DEFAULT_DRAIN_DEADLINE: Span = Span::secs(30);
+/// When to stop restarting pods where the spec says nothing: they go one by one, and each may take its grace period, 30 s
+/// unless it says otherwise, and then its replacement's start.
+pub const DEFAULT_RESTART_DEADLINE: Span = Span::secs(600);
 /// How long the EndpointSlices may take to show a move of traffic before something else must be wrong: the
 /// EndpointSlice controller needs 40 ms, or 0.9 s after a recent change (design section 6). A flip forward is then
 /// taken back.

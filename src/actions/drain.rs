@@ -1,7 +1,8 @@
 //! Draining: open connections are asked to leave the side that lost the traffic. Runs beside the reconcile loop, for
 //! pods answer slowly; what it found is looked at, not waited for.
 //!
-//! Promise kept here: what remains is counted where the pods say so, and is unknown where they don't.
+//! Promises kept here: what remains is counted where the pods say so, and is unknown where they don't. Nobody is asked or
+//! evicted once the drain's time is over, or by one who doesn't lead any more, for its pods may be the way back by then.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,23 +13,24 @@ use std::{
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::{
     Api, Client, ResourceExt,
-    api::{EvictParams, ListParams},
+    api::{DeleteParams, EvictParams, ListParams, Preconditions},
 };
 use serde::Deserialize;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::switch::is_serving;
-use crate::engine::{
-    effect::{DrainHookOrder, DrainOrder, DrainWay},
-    world::DrainView,
+use crate::{
+    api::Time,
+    engine::{
+        effect::{DrainHookOrder, DrainOrder, DrainWay},
+        world::DrainView,
+    },
 };
 
 /// How often a pod's hook is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a pod may take to answer its hook.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one drain goes on at most; the decision's own deadline comes earlier. Bounds a task that nobody looks at.
-const LONGEST: Duration = Duration::from_hours(1);
 
 /// The drains under way, by Migration and Service.
 #[derive(Clone)]
@@ -38,8 +40,12 @@ pub struct Drains {
     running: Arc<Mutex<HashMap<(String, String), Running>>>,
 }
 
+/// Whether this replica still leads in the term in which a drain began.
+type Leads = Arc<dyn Fn() -> bool + Send + Sync>;
+
 struct Running {
     order: DrainOrder,
+    leads: Leads,
     seen: Arc<Mutex<Seen>>,
     _task: AbortOnDropHandle<()>,
 }
@@ -63,33 +69,45 @@ impl Drains {
         Self { client, http, running: Arc::default() }
     }
 
-    /// Begins a drain, unless the same one is under way. `notify` is called when it has finished.
-    pub fn begin(&self, uid: &str, namespace: &str, order: DrainOrder, notify: impl Fn() + Send + Sync + 'static) {
+    /// Begins a drain, unless the same one is under way. It ends once `leads` says no; `notify` is called when it has
+    /// ended.
+    pub fn begin(
+        &self,
+        uid: &str,
+        namespace: &str,
+        order: DrainOrder,
+        now: Time,
+        leads: impl Fn() -> bool + Send + Sync + 'static,
+        notify: impl Fn() + Send + Sync + 'static,
+    ) {
         let key = (uid.to_owned(), order.service.clone());
         let mut running = self.lock();
-        if running.get(&key).is_some_and(|known| known.order == order) {
+        if running.get(&key).is_some_and(|known| known.order == order && (known.leads)()) {
             return;
         }
+        let leads: Leads = Arc::new(leads);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let drain = Drain {
             client: self.client.clone(),
             http: self.http.clone(),
             namespace: namespace.to_owned(),
             order: order.clone(),
+            leads: leads.clone(),
             seen: seen.clone(),
         };
+        let longest = order.until.since(now).0;
         let task = tokio::spawn(async move {
-            let _ = tokio::time::timeout(LONGEST, drain.run()).await;
+            let _ = tokio::time::timeout(longest, drain.run()).await;
             notify();
         });
-        running.insert(key, Running { order, seen, _task: AbortOnDropHandle::new(task) });
+        running.insert(key, Running { order, leads, seen, _task: AbortOnDropHandle::new(task) });
     }
 
     /// What is known of a Migration's drains, by Service.
     pub fn look(&self, uid: &str) -> BTreeMap<String, DrainView> {
         self.lock()
             .iter()
-            .filter(|((owner, _), _)| owner == uid)
+            .filter(|((owner, _), running)| owner == uid && (running.leads)())
             .map(|((_, service), running)| {
                 let seen = *running.seen.lock().expect("nothing panics while it holds this lock");
                 let view = DrainView { side: running.order.side, finished: seen.finished, remaining: seen.remaining };
@@ -113,6 +131,7 @@ struct Drain {
     http: reqwest::Client,
     namespace: String,
     order: DrainOrder,
+    leads: Leads,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -144,6 +163,9 @@ impl Drain {
     async fn ask_until_empty(&self, hook: &DrainHookOrder) {
         loop {
             if let Ok(pods) = self.pods().await {
+                if !(self.leads)() {
+                    return;
+                }
                 let asked = pods.iter().filter(|pod| may_hold_connections(pod)).filter_map(|pod| {
                     let address = pod.status.as_ref()?.pod_ip.clone()?;
                     Some(self.ask(address, hook))
@@ -174,7 +196,12 @@ impl Drain {
 
     /// Evicts the pods one by one, each once the side serves as many as before.
     async fn restart_pods(&self) {
-        let Ok(first) = self.pods().await else { return };
+        let first = loop {
+            if let Ok(pods) = self.pods().await {
+                break pods;
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        };
         let serving = first.iter().filter(|pod| is_serving(pod)).count();
         let mut old: Vec<(String, String)> =
             first.iter().map(|pod| (pod.name_any(), pod.uid().unwrap_or_default())).collect();
@@ -192,8 +219,11 @@ impl Drain {
                     continue;
                 }
                 Some(pod) if pod.metadata.deletion_timestamp.is_none() && (enough || !is_serving(pod)) => {
+                    if !(self.leads)() {
+                        return;
+                    }
                     // A disruption budget may refuse for now: it is asked again.
-                    let _ = api.evict(&name, &EvictParams::default()).await;
+                    let _ = api.evict(&name, &exactly(uid)).await;
                 }
                 None | Some(_) => {}
             }
@@ -201,6 +231,13 @@ impl Drain {
         }
         self.report(true, None);
     }
+}
+
+/// This very pod: a StatefulSet's next one has the same name.
+fn exactly(uid: String) -> EvictParams {
+    let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
+    let delete_options = Some(DeleteParams { preconditions, ..DeleteParams::default() });
+    EvictParams { delete_options, ..EvictParams::default() }
 }
 
 /// Whether a process runs in a pod. One that has crashed holds no connections, and answers no hook that could say so.

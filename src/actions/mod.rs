@@ -56,6 +56,24 @@ pub fn job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
     }
 }
 
+/// Whether an answer of the API server is a refusal that asking again doesn't change, by its HTTP status.
+pub(crate) fn is_for_good(code: u16) -> bool {
+    (400..500).contains(&code) && ![408, 409, 429].contains(&code)
+}
+
+/// What a dry run that did not pass says against a plan. `what` was tried.
+pub(crate) fn dry_run_finding(path: &str, what: &str, error: &kube::Error) -> Option<Finding> {
+    let kube::Error::Api(status) = error else {
+        return Some(wait(path, format!("a dry run of {what} was not answered: {error}")));
+    };
+    // A webhook with side effects can't be asked without them: what it would say is unknown.
+    if status.message.contains("does not support dry run") {
+        return None;
+    }
+    let why = format!("a dry run of {what} was refused: {}", status.message);
+    Some(if is_for_good(status.code) { refuse(path, why) } else { wait(path, why) })
+}
+
 /// A finding that keeps the migration from starting.
 pub fn refuse(path: impl Into<String>, message: impl Into<String>) -> Finding {
     Finding { weight: Weight::Refuse, path: path.into(), message: message.into() }

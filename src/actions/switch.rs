@@ -18,12 +18,12 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::{At, refuse, wait, warn};
+use super::{At, dry_run_finding, is_for_good, refuse, wait, warn};
 use crate::{
     api::{EPOCH_ANNOTATION, FIELD_MANAGER, SwitchAction},
     engine::{
         effect::ServicePatch,
-        mark::Mark,
+        mark::{Mark, NoMark},
         world::{Finding, ServiceView, Side},
     },
 };
@@ -43,6 +43,14 @@ pub enum PatchError {
         /// Name of the Service.
         service: String,
     },
+    /// The Service is as expected, and still the API server won't have the write: a policy, a webhook or our rights.
+    #[error("the API server refuses to change Service {service}: {why}")]
+    Denied {
+        /// Name of the Service.
+        service: String,
+        /// What it said.
+        why: String,
+    },
     /// The API server did not do it, or did not say so.
     #[error("could not write to Service {service}")]
     Api {
@@ -57,19 +65,21 @@ pub enum PatchError {
 /// Writes to a Service by compare-and-swap on its mark and selector.
 ///
 /// # Errors
-/// `Refused` where the Service isn't as expected; nothing has been written then. `Api` where it is unknown whether the
-/// write happened: the next look tells.
+/// `Refused` where the Service isn't as expected and `Denied` where nobody may write so; nothing has been written then.
+/// `Api` where it is unknown whether the write happened: the next look tells.
 pub async fn write(client: &Client, namespace: &str, patch: &ServicePatch) -> Result<(), PatchError> {
     let api: Api<Service> = Api::namespaced(client.clone(), namespace);
     let service = || patch.service.clone();
     let mut operations = Vec::new();
+    let mut version = None;
     if patch.expect_mark.is_none() {
         // JSON Patch can't test that something is absent: the version that was looked at stands in for it.
         let live = api.get(&patch.service).await.map_err(|source| error(patch, source))?;
         if live.annotations().contains_key(EPOCH_ANNOTATION) {
             return Err(PatchError::Refused { service: service() });
         }
-        operations.push(test(&["metadata", "resourceVersion"], live.resource_version().unwrap_or_default()));
+        version = live.resource_version();
+        operations.push(test(&["metadata", "resourceVersion"], version.clone().unwrap_or_default()));
         if live.metadata.annotations.is_none() {
             operations.push(add(&["metadata", "annotations"], Value::Object(serde_json::Map::new())));
         }
@@ -77,16 +87,38 @@ pub async fn write(client: &Client, namespace: &str, patch: &ServicePatch) -> Re
     operations.extend(operations_of(patch));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let body = Patch::Json::<()>(JsonPatch(operations));
-    api.patch(&patch.service, &params, &body).await.map_err(|source| error(patch, source))?;
-    Ok(())
+    match api.patch(&patch.service, &params, &body).await {
+        Ok(_) => Ok(()),
+        // A `test` that fails is answered by 422, and so is what a policy denies: the Service itself tells them apart.
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            let live = api.get(&patch.service).await.map_err(|source| error(patch, source))?;
+            if is_as_expected(&live, patch, version.as_deref()) {
+                Err(PatchError::Denied { service: service(), why: status.message })
+            } else {
+                Err(PatchError::Refused { service: service() })
+            }
+        }
+        Err(source) => Err(error(patch, source)),
+    }
+}
+
+/// Whether every `test` of a write would hold. `version` is the one that stood in for a mark that isn't there.
+fn is_as_expected(live: &Service, patch: &ServicePatch, version: Option<&str>) -> bool {
+    let mark = live.annotations().get(EPOCH_ANNOTATION).cloned();
+    let selector = live.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    mark == patch.expect_mark.as_ref().map(ToString::to_string)
+        && version.is_none_or(|version| live.resource_version().as_deref() == Some(version))
+        && patch.expect_selector.iter().all(|(key, value)| selector.and_then(|all| all.get(key)) == Some(value))
 }
 
 fn error(patch: &ServicePatch, source: kube::Error) -> PatchError {
     let service = patch.service.clone();
     match &source {
         kube::Error::Api(status) if status.code == 404 => PatchError::Gone { service },
-        // 422 is what the API server answers to a `test` that fails, 409 to a version that has passed.
-        kube::Error::Api(status) if status.code == 422 || status.code == 409 => PatchError::Refused { service },
+        kube::Error::Api(status) if status.code == 409 => PatchError::Refused { service },
+        kube::Error::Api(status) if is_for_good(status.code) => {
+            PatchError::Denied { service, why: status.message.clone() }
+        }
         _ => PatchError::Api { service, source },
     }
 }
@@ -130,7 +162,11 @@ pub fn view(
     to: &BTreeMap<String, String>,
 ) -> ServiceView {
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
-    let mark = service.annotations().get(EPOCH_ANNOTATION).and_then(|text| text.parse::<Mark>().ok());
+    let (mark, scribble) = match service.annotations().get(EPOCH_ANNOTATION).map(|text| text.parse::<Mark>()) {
+        None => (None, None),
+        Some(Ok(mark)) => (Some(mark), None),
+        Some(Err(NoMark(text))) => (None, Some(text)),
+    };
     let labels_of = |side: &BTreeMap<String, String>| {
         let mut labels = selector.clone();
         labels.extend(side.clone());
@@ -144,6 +180,7 @@ pub fn view(
     ServiceView {
         uid: service.uid().unwrap_or_default(),
         mark,
+        scribble,
         from_serving: serving(&old),
         to_serving: serving(&new),
         confirmed: confirmed(pods, slices, &old, &new),
@@ -206,7 +243,7 @@ pub async fn preflight(at: At<'_>, switch: &SwitchAction, client: &Client) -> Ve
             Err(error) => findings.push(wait(&path, format!("Service {name} could not be read: {error}"))),
             Ok(Some(service)) => {
                 findings.extend(kind_findings(&path, &service, switch));
-                findings.extend(write_findings(&path, &api, client, &namespace, name).await);
+                findings.extend(write_findings(&path, &api, client, &namespace, name, switch).await);
             }
         }
     }
@@ -280,8 +317,15 @@ fn gitops_finding(path: &str, service: &Service) -> Option<Finding> {
     ))
 }
 
-/// Whether we may write to the Service: by access review, and by a dry run that admission sees too.
-async fn write_findings(path: &str, api: &Api<Service>, client: &Client, namespace: &str, name: &str) -> Vec<Finding> {
+/// Whether we may write to the Service: by access review, and by a dry run of the very flip, which admission sees too.
+async fn write_findings(
+    path: &str,
+    api: &Api<Service>,
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    switch: &SwitchAction,
+) -> Vec<Finding> {
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
@@ -306,9 +350,14 @@ async fn write_findings(path: &str, api: &Api<Service>, client: &Client, namespa
         Ok(_) => {}
     }
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: true, ..PatchParams::default() };
-    let probe = serde_json::json!({ "metadata": { "annotations": { EPOCH_ANNOTATION: "dry-run" } } });
-    match api.patch(name, &params, &Patch::Merge(probe)).await {
-        Ok(_) => Vec::new(),
-        Err(error) => vec![refuse(path, format!("a dry run of a change to Service {name} was refused: {error}"))],
-    }
+    let probe = serde_json::json!({
+        "metadata": { "annotations": { EPOCH_ANNOTATION: "dry-run" } },
+        "spec": { "selector": switch.to },
+    });
+    let probed = api.patch(name, &params, &Patch::Merge(probe)).await;
+    probed
+        .err()
+        .and_then(|error| dry_run_finding(path, &format!("moving Service {name}"), &error))
+        .into_iter()
+        .collect()
 }

@@ -155,7 +155,7 @@ pub struct Drain {
     /// Waits this long for connections to end by themselves; what remains is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Span>,
-    /// When to stop draining and say what remains. Default: `30s`.
+    /// When to stop draining and say what remains. Default: `30s`, or `10m` with `restartPods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
 }

@@ -1,8 +1,8 @@
 //! What a person can do next, as a command that can be pasted, down to the one that takes traffic back by hand.
 
-use crate::api::{APPROVED_BY_ANNOTATION, State};
+use crate::api::{APPROVED_BY_ANNOTATION, EPOCH_ANNOTATION, State};
 
-use super::{draft::Draft, hold::Hold, verb};
+use super::{draft::Draft, hold::Hold, verb, world::Sight};
 
 /// Who the shell's user is to the API server. An approval that doesn't name its giver is refused by the chart's policy,
 /// which holds the name against the request's.
@@ -40,6 +40,11 @@ impl Draft<'_> {
                 set.into_iter().find(|(_, value)| asked(value)).map(|(verb, _)| self.unannotate(verb))
             }
             Hold::ForeignSelector { service } => self.by_hand(service),
+            // Once nothing stands there, both the claim and the way back go on.
+            Hold::ForeignMark { service } if self.is_scribbled_on(service) => Some(format!(
+                "kubectl -n {} annotate service {service} {EPOCH_ANNOTATION}-",
+                self.world.namespace
+            )),
             Hold::ForeignMark { service } => {
                 let moved = self.entries().find(|&entry| self.status.traffic[entry].service == *service);
                 if moved.is_some_and(|entry| self.is_on_new_side(entry)) {
@@ -61,6 +66,7 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::BaselineRefused { .. }
             | Hold::Writing { .. }
+            | Hold::WriteDenied { .. }
                 if !self.is_going_back() =>
             {
                 Some(self.annotate("abort", &any))
@@ -73,6 +79,7 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::BaselineRefused { .. }
             | Hold::Writing { .. }
+            | Hold::WriteDenied { .. }
             | Hold::NewerFormat(_)
             | Hold::PreflightNotAsked
             | Hold::PreflightRefused(_)
@@ -92,6 +99,13 @@ impl Draft<'_> {
             | Hold::JobStops { .. }
             | Hold::Undoing { .. }
             | Hold::Releasing { .. } => None,
+        }
+    }
+
+    fn is_scribbled_on(&self, service: &str) -> bool {
+        match self.world.services.get(service) {
+            Some(Sight::Seen(view)) => view.scribble.is_some(),
+            Some(Sight::Unseen | Sight::Absent) | None => false,
         }
     }
 

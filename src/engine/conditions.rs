@@ -140,6 +140,7 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::OldSideGone { .. }
             | Hold::Writing { .. }
+            | Hold::WriteDenied { .. }
             | Hold::Confirming { .. }
             | Hold::Draining { .. }
             | Hold::JobRuns { .. }

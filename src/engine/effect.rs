@@ -158,8 +158,8 @@ pub struct DrainOrder {
     pub side: Side,
     /// How.
     pub way: DrainWay,
-    /// When this drain began: another beginning is another drain.
-    pub since: Time,
+    /// When it is given up: nobody is asked or evicted from then on. Another end is another drain.
+    pub until: Time,
 }
 
 /// How open connections are made to leave.

@@ -62,6 +62,8 @@ pub enum Hold {
     OldSideGone { service: String },
     /// A write to a Service has been announced and not been seen yet.
     Writing { service: String },
+    /// The API server refuses a write to a Service.
+    WriteDenied { service: String, why: String },
     /// The EndpointSlices don't show the flip yet.
     Confirming { service: String },
     /// Open connections are leaving.
@@ -143,6 +145,7 @@ impl Hold {
             | Hold::ServiceAbsent { .. }
             | Hold::ForeignSelector { .. }
             | Hold::ForeignMark { .. }
+            | Hold::WriteDenied { .. }
             // Traffic stays on a side that has been found bad: nobody should have to look for that among the waits.
             | Hold::OldSideGone { .. }
             | Hold::FailedForGood { .. }
@@ -182,6 +185,7 @@ impl Hold {
             Hold::NewSideNotServing { .. } => "NewSideNotServing",
             Hold::OldSideGone { .. } => "OldSideGone",
             Hold::Writing { .. } => "MovingTraffic",
+            Hold::WriteDenied { .. } => "WriteDenied",
             Hold::Confirming { .. } => "ConfirmingTraffic",
             Hold::Draining { .. } => "Draining",
             Hold::JobRuns { .. } => "JobRunning",
@@ -290,6 +294,9 @@ impl fmt::Display for Hold {
                  moves back by itself"
             ),
             Hold::Writing { service } => write!(f, "moving the traffic of Service {service}"),
+            Hold::WriteDenied { service, why } => {
+                write!(f, "the API server refuses our change to Service {service}, which is tried again: {why}")
+            }
             Hold::Confirming { service } => write!(f, "waiting for the EndpointSlices of Service {service} to show it"),
             Hold::Draining { service } => write!(f, "waiting for open connections of Service {service} to leave"),
             Hold::JobRuns { phase } => write!(f, "phase {phase} runs its Job"),

@@ -31,5 +31,5 @@ pub use explain::verdict_word;
 pub use hold::{Class, Hold};
 pub use plan::Plan;
 pub use rest::rests;
-pub use traffic::{CONFIRM_DEADLINE, DEFAULT_DRAIN_DEADLINE, has_flipped, in_effect};
+pub use traffic::{CONFIRM_DEADLINE, DEFAULT_DRAIN_DEADLINE, DEFAULT_RESTART_DEADLINE, has_flipped, in_effect};
 pub use world::World;

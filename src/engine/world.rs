@@ -50,6 +50,9 @@ pub struct World {
     pub jobs: BTreeMap<String, JobView>,
     /// Whether Jobs could be listed at all.
     pub jobs_seen: bool,
+    /// What the API server said to our last write to a Service, by Service, where it refused it although the Service was
+    /// as expected.
+    pub denied: BTreeMap<String, String>,
     /// Drains under way, by Service: of each the one that was ordered last.
     pub drains: BTreeMap<String, DrainView>,
     /// Why the last Job could not be created, such as a terminating namespace or a quota; absent once one could.
@@ -135,8 +138,10 @@ pub struct ServiceView {
     pub uid: String,
     /// Its whole selector.
     pub selector: BTreeMap<String, String>,
-    /// Our mark, if it carries one.
+    /// The mark that it carries, ours or another migration's.
     pub mark: Option<Mark>,
+    /// What stands in the mark's place and is none. Nothing is written over it.
+    pub scribble: Option<String>,
     /// Pods of the old side that serve: ready and not terminating.
     pub from_serving: u32,
     /// Pods of the new side that serve.

@@ -1,7 +1,7 @@
 //! What every reconcile shares.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -29,6 +29,10 @@ use crate::{
 
 /// First delay after an error of one Migration's reconcile; it doubles with each.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// How soon to look again after a write that found its Service changed.
+const AFTER_REFUSAL: Duration = Duration::from_millis(20);
+/// Refusals in a row before that delay doubles with each.
+const REFUSALS_AT_ONCE: u32 = 5;
 /// Longest delay after errors.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
@@ -79,6 +83,10 @@ pub struct Memory {
     pub term: Option<u64>,
     /// Errors in a row.
     pub errors: u32,
+    /// Writes in a row that found a Service changed.
+    pub refusals: u32,
+    /// What the API server said to our last write to a Service, by Service, where it would not have it.
+    pub denied: BTreeMap<String, String>,
     /// What preflight found, for which version of the spec, and when.
     pub preflight: Option<(String, Instant, Preflight)>,
     /// When it is looked at again although it rests.
@@ -97,6 +105,16 @@ impl Memories {
     /// Forgets a Migration.
     pub fn forget(&self, uid: &str) {
         self.0.lock().expect("nothing panics while it holds this lock").remove(uid);
+    }
+
+    /// The delay after one more write that found its Service changed. Looking again mends it at once, but for a Service
+    /// that somebody changes without end.
+    pub fn look_again(&self, uid: &str) -> Duration {
+        self.with(uid, |memory| {
+            let more = memory.refusals.saturating_sub(REFUSALS_AT_ONCE);
+            memory.refusals = memory.refusals.saturating_add(1);
+            AFTER_REFUSAL.saturating_mul(1 << more.min(16)).min(LONGEST_BACKOFF)
+        })
     }
 
     /// The delay after one more error.

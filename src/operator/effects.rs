@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::{apps::v1::ControllerRevision, batch::v1::Job, core::v1::ConfigMap};
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
     runtime::reflector::ObjectRef,
 };
 use serde_json::json;
 
 use super::{
-    context::Context,
+    context::{Context, now},
     fault::{self, Moment},
     plans::{self, Frozen, PlanError},
     record::Recorded,
@@ -108,10 +108,25 @@ impl Performer<'_> {
 
     async fn way_back(&self, patch: &ServicePatch) -> Result<(), EffectError> {
         fault::point(fault::WAY_BACK, Moment::Before).await;
-        switch::write(&self.ctx.lane_1, &self.namespace(), patch).await?;
+        self.write(&self.ctx.lane_1, patch).await?;
         fault::point(fault::WAY_BACK, Moment::After).await;
         self.ctx.metrics.ways_back.inc();
         Ok(())
+    }
+
+    /// Writes to a Service, and remembers why if nobody may.
+    async fn write(&self, client: &Client, patch: &ServicePatch) -> Result<(), switch::PatchError> {
+        let written = switch::write(client, &self.namespace(), patch).await;
+        self.ctx.memories.with(&self.migration.uid().unwrap_or_default(), |memory| match &written {
+            Err(switch::PatchError::Denied { service, why }) => {
+                memory.denied.insert(service.clone(), why.clone());
+            }
+            Ok(()) | Err(switch::PatchError::Refused { .. } | switch::PatchError::Gone { .. }) => {
+                memory.denied.remove(&patch.service);
+            }
+            Err(switch::PatchError::Api { .. }) => {}
+        });
+        written
     }
 
     async fn one(&self, effect: Effect) -> Result<(), EffectError> {
@@ -127,14 +142,18 @@ impl Performer<'_> {
             Effect::SettleJob { name } => self.settle_job(&name).await,
             Effect::StopJob { name, uid } => self.stop_job(&name, uid).await,
             Effect::PatchService(patch) => {
-                switch::write(&self.ctx.client, &self.namespace(), &patch).await?;
+                self.write(&self.ctx.client, &patch).await?;
                 Ok(())
             }
             Effect::Drain(order) => {
                 let wake = self.ctx.wake.clone();
                 let migration = ObjectRef::from_obj(self.migration);
                 let uid = self.migration.uid().unwrap_or_default();
-                self.ctx.drains.begin(&uid, &self.namespace(), order, move || drop(wake.send(migration.clone())));
+                let notify = move || drop(wake.send(migration.clone()));
+                let leadership = self.ctx.leadership.clone();
+                let term = leadership.term();
+                let leads = move || term.is_some() && leadership.term() == term;
+                self.ctx.drains.begin(&uid, &self.namespace(), order, now(), leads, notify);
                 Ok(())
             }
         }

@@ -128,6 +128,7 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
         baselines: board.baselines,
         observation: board.observation,
         drains: ctx.drains.look(&uid),
+        denied: ctx.memories.with(&uid, |memory| memory.denied.clone()),
         uid,
         ..World::default()
     }

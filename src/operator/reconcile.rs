@@ -105,10 +105,13 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
                 namespace = migration.namespace(),
                 "{refused}; nothing was written"
             );
-            Ok(Action::requeue(Duration::from_millis(20)))
+            Ok(Action::requeue(ctx.memories.look_again(&migration.uid().unwrap_or_default())))
         }
         Err(error) => Err(error.into()),
-        Ok(()) => Ok(decision.wake.map_or_else(Action::await_change, |wake| Action::requeue(wake.0))),
+        Ok(()) => {
+            ctx.memories.with(&migration.uid().unwrap_or_default(), |memory| memory.refusals = 0);
+            Ok(decision.wake.map_or_else(Action::await_change, |wake| Action::requeue(wake.0)))
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod home;
 mod journey;
 mod leaders;
 mod ledger;
+mod leftovers;
 mod operator;
 mod phases;
 mod places;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         verbs::stories(),
         guards::stories(),
         strangers::stories(),
+        leftovers::stories(),
         actions::stories(),
         quiet::stories(),
         rights::stories(),

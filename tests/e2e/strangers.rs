@@ -21,6 +21,7 @@ pub fn stories() -> Vec<Story> {
         a_service_that_was_made_anew_on_the_new_side_can_still_be_taken_back,
         of_two_migrations_that_claim_one_service_the_second_waits_before_its_first_effect,
         an_old_side_that_is_gone_shuts_the_way_back_until_it_comes_back,
+        a_service_whose_mark_nobody_can_read_is_not_claimed_until_it_is_taken_away,
     ]
 }
 
@@ -145,4 +146,18 @@ async fn an_old_side_that_is_gone_shuts_the_way_back_until_it_comes_back(home: H
     migration.comes_to(State::RolledBack).await;
     app.serves("v1").await;
     assert_eq!(home.times("late"), 0);
+}
+
+async fn a_service_whose_mark_nobody_can_read_is_not_claimed_until_it_is_taken_away(home: Home) {
+    let app = home.app("web").await;
+    app.is_edited(json!({ "metadata": { "annotations": { alongside::api::EPOCH_ANNOTATION: "v1.2.3" } } })).await;
+    let _operator = home.leader("a").await;
+    let migration = home.migrates("to-v2", phases([cut_over("web")])).await;
+    let status = migration.holds_for("ForeignMark").await;
+    assert_eq!((status.state, app.mark().await.as_str()), (State::Stalled, "v1.2.3"));
+    let next = status.next.expect("it says what to do");
+    let said = home.stage().cluster().say("sh", &["-c", &next], "");
+    assert!(said.success, "{next}: {}", said.stderr);
+    migration.comes_to(State::Succeeded).await;
+    app.serves("v2").await;
 }

@@ -1,7 +1,7 @@
 //! The way back: what begins it, in which order it goes, and what it leaves alone.
 
 use alongside::{
-    api::{PhaseState, RollbackReason, Span, State, TrafficStep},
+    api::{Drain, PhaseState, RollbackReason, Span, State, Time, TrafficStep},
     engine::{
         effect::{Effect, JobRole},
         mark::{Mark, Role},
@@ -11,7 +11,7 @@ use alongside::{
 
 use crate::{
     fixture::{ORDERS, STOCK, UID, expand_contract, job_switch_bake, migration, switch_bake},
-    scene::given,
+    scene::{Scene, given},
 };
 
 #[test]
@@ -290,6 +290,21 @@ fn another_migrations_mark_is_respected_on_the_way_back() {
 }
 
 #[test]
+fn a_mark_that_nobody_can_read_keeps_traffic_until_it_is_taken_away() {
+    let mut scene = given(switch_bake());
+    scene.run_to("bake").settle();
+    scene.service(STOCK).scribble = Some("v1.2.3".to_owned());
+    scene.breach().settle();
+    assert_eq!((scene.hold(), scene.side(STOCK)), (Some("ForeignMark"), Some(Side::To)));
+    let next = scene.status.next.clone().expect("there is something to do");
+    assert_eq!(next, "kubectl -n shop annotate service stock alongside.dev/epoch-");
+    let service = scene.service(STOCK);
+    (service.scribble, service.mark) = (None, None);
+    scene.run_to_state(State::RolledBack);
+    assert_eq!(scene.side(STOCK), Some(Side::From));
+}
+
+#[test]
 fn a_stripped_mark_does_not_keep_traffic_from_going_back() {
     let mut scene = given(switch_bake());
     scene.run_to("bake").settle();
@@ -415,6 +430,38 @@ fn schema_is_not_taken_from_under_traffic_that_someone_moved_forward_before_the_
     assert_eq!((scene.hold(), scene.status.state), (Some("ForeignSelector"), State::Stalled));
     scene.someone_sets(STOCK, "v1").run_to_state(State::RolledBack);
     assert_eq!(scene.jobs_of("expand", JobRole::Undo), 1);
+}
+
+#[test]
+fn a_drain_is_given_up_when_its_deadline_is_over_and_not_asked_for_again() {
+    let mut scene = given(switch_bake());
+    scene.cluster.drains_stick = true;
+    scene.run_to("bake");
+    let started = scene.traffic(STOCK).drain_started_at.expect("the old side was drained");
+    let asked = drains_end(&scene);
+    assert!(!asked.is_empty());
+    assert!(asked.iter().all(|until| *until == started.after(Span::secs(30))), "the task behind it must end by itself");
+    scene.pass_time(120).settle();
+    assert_eq!(drains_end(&scene), asked);
+}
+
+#[test]
+fn pods_that_are_restarted_have_longer_than_connections_that_are_asked_to_leave() {
+    let restart = Drain { restart_pods: Some(true), ..Drain::default() };
+    let mut scene = given(migration().switch("cut-over", &[STOCK]).drain(Some(restart)).bake("bake", 600));
+    scene.cluster.drains_stick = true;
+    scene.run_until(|scene| !drains_end(scene).is_empty());
+    let started = scene.traffic(STOCK).drain_started_at.expect("the old side is drained");
+    assert_eq!(drains_end(&scene)[0], started.after(Span::secs(600)));
+}
+
+/// When each drain that was ordered so far is given up.
+fn drains_end(scene: &Scene) -> Vec<Time> {
+    let drains = scene.effects.iter().filter_map(|effect| match effect {
+        Effect::Drain(order) => Some(order.until),
+        _ => None,
+    });
+    drains.collect()
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct Service {
     pub uid: String,
     pub selector: Labels,
     pub mark: Option<Mark>,
+    /// What somebody has written in the mark's place.
+    pub scribble: Option<String>,
     pub from: Labels,
     pub to: Labels,
     pub from_serving: u32,
@@ -88,6 +90,7 @@ impl Service {
             uid: self.uid.clone(),
             selector: self.selector.clone(),
             mark: self.mark.clone(),
+            scribble: self.scribble.clone(),
             from_serving: self.from_serving,
             to_serving: self.to_serving,
             confirmed,
@@ -156,7 +159,8 @@ impl Cluster {
 
     fn patch(&mut self, patch: &ServicePatch) -> Landed {
         let Some(service) = self.services.get_mut(&patch.service) else { return Landed::Refused };
-        let as_expected = service.mark == patch.expect_mark
+        let as_expected = service.scribble.is_none()
+            && service.mark == patch.expect_mark
             && patch.expect_selector.iter().all(|(key, value)| service.selector.get(key) == Some(value));
         if !as_expected {
             return Landed::Refused;

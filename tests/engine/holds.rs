@@ -134,6 +134,9 @@ fn scenes() -> Vec<(&'static str, Scene)> {
     add("OldSideGone", scene);
     add("MovingTraffic", given(switch_bake()));
     let mut scene = given(switch_bake());
+    scene.world.denied.insert(STOCK.to_owned(), "selectors are changed on Sundays only".to_owned());
+    add("WriteDenied", scene);
+    let mut scene = given(switch_bake());
     scene.service(STOCK).slices_follow = false;
     add("ConfirmingTraffic", scene);
     add("Draining", given(switch_bake().drain_wait(20)));

@@ -258,6 +258,18 @@ fn a_service_of_another_migration_is_refused_before_the_first_effect() {
 }
 
 #[test]
+fn a_service_whose_mark_nobody_can_read_is_not_claimed() {
+    let mut scene = given(switch_bake());
+    scene.service(STOCK).scribble = Some("v1.2.3".to_owned());
+    scene.settle();
+    assert_eq!((scene.hold(), scene.status.state), (Some("ForeignMark"), State::Stalled), "{}", scene.why());
+    let next = scene.status.next.clone().expect("there is something to do");
+    assert_eq!(next, "kubectl -n shop annotate service stock alongside.dev/epoch-");
+    scene.service(STOCK).scribble = None;
+    scene.run_to_state(State::Succeeded);
+}
+
+#[test]
 fn a_service_that_another_migration_gave_up_may_be_claimed() {
     let mut scene = given(switch_bake());
     scene.service(STOCK).mark = Some(Mark { uid: "77aa".to_owned(), attempt: 3, epoch: 40, role: Role::Released });

@@ -14,68 +14,68 @@ pub fn switch_bake() -> Migrating {
 
 pub fn from_nothing() -> Sim {
     let budget = Budget { freeze: 1, breach: 1, hours: 1, lost: 1, ..NONE };
-    Sim::new("from_nothing", switch_bake(), budget)
+    Sim::new("from_nothing", &switch_bake(), budget)
 }
 
 pub fn deposed() -> Sim {
     let budget = Budget { freeze: 1, deposed: 1, breach: 1, hours: 1, ..NONE };
-    Sim::new("deposed", switch_bake(), budget).from_claimed()
+    Sim::new("deposed", &switch_bake(), budget).from_claimed()
 }
 
 pub fn strangers() -> Sim {
     let budget = Budget { freeze: 1, foreign: 1, breach: 1, hours: 1, ..NONE };
-    Sim::new("strangers", switch_bake(), budget).from_claimed()
+    Sim::new("strangers", &switch_bake(), budget).from_claimed()
 }
 
 pub fn sides() -> Sim {
     let budget = Budget { freeze: 1, old_side_dies: 1, new_side_dies: 1, breach: 1, hours: 1, ..NONE };
-    Sim::new("sides", switch_bake(), budget).from_claimed()
+    Sim::new("sides", &switch_bake(), budget).from_claimed()
 }
 
 pub fn verbs() -> Sim {
     let budget = Budget { freeze: 1, abort: 1, pause: 1, retry: 1, hours: 1, ..NONE };
-    Sim::new("verbs", switch_bake(), budget).from_claimed()
+    Sim::new("verbs", &switch_bake(), budget).from_claimed()
 }
 
 pub fn jobs() -> Sim {
     let budget = Budget { freeze: 1, abort: 1, old_jobs: 1, job_fails: 1, job_vanishes: 1, hours: 1, ..NONE };
     let plan = migration().job("expand").retries(1).switch("cut-over", &[STOCK]);
-    Sim::new("jobs", plan, budget).from_claimed()
+    Sim::new("jobs", &plan, budget).from_claimed()
 }
 
 pub fn undo() -> Sim {
     let budget = Budget { freeze: 1, deposed: 1, abort: 1, retry: 1, job_fails: 1, ..NONE };
     let plan = migration().job("expand").job("widen").retries(0);
-    Sim::new("undo", plan, budget)
+    Sim::new("undo", &plan, budget)
 }
 
 pub fn schema() -> Sim {
     let budget = Budget { freeze: 1, abort: 1, foreign: 1, ..NONE };
     let plan = migration().job("expand").switch("cut-over", &[STOCK]).bake("bake", 60);
-    Sim::new("schema", plan, budget).from(|status| status.phase.as_deref() == Some("bake"))
+    Sim::new("schema", &plan, budget).from(|status| status.phase.as_deref() == Some("bake"))
 }
 
 pub fn no_return() -> Sim {
     let budget = Budget { freeze: 1, deposed: 1, breach: 1, hours: 1, ..NONE };
     let plan = switch_bake().one_way_job("contract").no_return();
-    Sim::new("no_return", plan, budget).from(|status| status.phase.as_deref() == Some("bake"))
+    Sim::new("no_return", &plan, budget).from(|status| status.phase.as_deref() == Some("bake"))
 }
 
 pub fn two_services() -> Sim {
     let budget = Budget { freeze: 1, breach: 1, old_side_dies: 1, hours: 1, ..NONE };
     let plan = migration().switch("cut-over", &[STOCK, ORDERS]).bake("bake", 60);
-    Sim::new("two_services", plan, budget).from_claimed()
+    Sim::new("two_services", &plan, budget).from_claimed()
 }
 
 pub fn letting_go() -> Sim {
     let budget = Budget { freeze: 1, delete: 1, breach: 1, old_side_dies: 1, hours: 1, ..NONE };
-    Sim::new("letting_go", switch_bake(), budget).from(|status| status.phase.as_deref() == Some("bake"))
+    Sim::new("letting_go", &switch_bake(), budget).from(|status| status.phase.as_deref() == Some("bake"))
 }
 
 pub fn silence() -> Sim {
     let budget = Budget { freeze: 1, silence: 1, old_side_dies: 1, job_fails: 1, hours: 2, ..NONE };
     let plan = migration().job("expand").switch("cut-over", &[STOCK]).bake("bake", 60);
-    Sim::new("silence", plan, budget).from_claimed()
+    Sim::new("silence", &plan, budget).from_claimed()
 }
 
 #[test]

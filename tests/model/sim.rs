@@ -125,6 +125,7 @@ impl Sim {
             uid: uid.to_owned(),
             selector: labels(&[("app", "warehouse"), ("version", "v1")]),
             mark: None,
+            scribble: None,
             from: labels(&[("version", "v1")]),
             to: labels(&[("version", "v2")]),
             from_serving: 3,

@@ -135,7 +135,7 @@ fn walk(sim: &Sim, seed: u64, say: bool) -> usize {
 fn walks(count: u64, first: u64) {
     for (at, (name, plan)) in plans().into_iter().enumerate() {
         let began = Instant::now();
-        let sim = Sim::new(name, plan, if at == 4 { Budget { delete: 1, ..MUCH } } else { MUCH });
+        let sim = Sim::new(name, &plan, if at == 4 { Budget { delete: 1, ..MUCH } } else { MUCH });
         let steps: usize = (first..first + count).map(|seed| walk(&sim, seed, false)).sum();
         eprintln!(
             "model walks of {name}: {count} from seed {first}, {steps} steps, {} decisions, {} writes refused, {:.1?}",
@@ -163,7 +163,7 @@ fn no_walk_of_many_breaks_a_promise() {
 #[test]
 fn the_model_forgets_nothing_that_the_engine_reads() {
     for (name, plan) in plans() {
-        let sim = Sim::new(name, plan, MUCH);
+        let sim = Sim::new(name, &plan, MUCH);
         for seed in 0..20 {
             let mut chance = Chance(seed);
             let mut state = sim.start.clone();

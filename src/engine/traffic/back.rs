@@ -83,7 +83,8 @@ impl Draft<'_> {
         } else {
             self.at_once.push(patch);
         }
-        self.look_again(Hold::Writing { service })
+        self.await_write(service.clone(), Hold::Writing { service });
+        false
     }
 
     /// What a write back must find, or why it must not be made.
@@ -139,7 +140,8 @@ impl Draft<'_> {
             Ok(expected) => {
                 let patch = self.back_patch(entry, expected);
                 self.at_once.push(patch);
-                self.look_again(Hold::Writing { service })
+                self.await_write(service.clone(), Hold::Writing { service });
+                false
             }
         }
     }

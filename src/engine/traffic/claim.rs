@@ -2,15 +2,12 @@
 
 use crate::api::TrafficStep;
 
-use super::{
-    super::{
-        draft::Draft,
-        effect::{Effect, ServicePatch},
-        hold::Hold,
-        mark::{Mark, Role},
-        world::{Points, ServiceView, Side, Sight},
-    },
-    LOOK_AGAIN,
+use super::super::{
+    draft::Draft,
+    effect::{Effect, ServicePatch},
+    hold::Hold,
+    mark::{Mark, Role},
+    world::{Points, ServiceView, Side, Sight},
 };
 
 impl Draft<'_> {
@@ -85,7 +82,7 @@ impl Draft<'_> {
             let uid = view.mark.as_ref().map(|mark| mark.uid.clone()).unwrap_or_default();
             return Some(Hold::ClaimedByOther { service, uid });
         }
-        if view.mark.as_ref().is_some_and(|mark| mark.uid == self.world.uid)
+        if view.mark.as_ref().is_none_or(|mark| mark.uid == self.world.uid)
             && let Some(hold) = self.why_not_write(&service, view)
         {
             return Some(hold);
@@ -129,8 +126,7 @@ impl Draft<'_> {
             mark: self.mark(traffic.epoch, Role::Claimed),
         };
         self.after.push(Effect::PatchService(patch));
-        self.hold(Hold::Claiming { service });
-        self.wake_in(LOOK_AGAIN);
+        self.await_write(service.clone(), Hold::Claiming { service });
         false
     }
 }

@@ -9,7 +9,7 @@ use super::{
         hold::Hold,
         world::Side,
     },
-    DEFAULT_DRAIN_DEADLINE, LOOK_AGAIN,
+    DEFAULT_DRAIN_DEADLINE, DEFAULT_RESTART_DEADLINE, LOOK_AGAIN,
 };
 
 impl Draft<'_> {
@@ -44,7 +44,8 @@ impl Draft<'_> {
                     Side::To => traffic.to.clone(),
                 };
                 let service = traffic.service.clone();
-                self.after.push(Effect::Drain(DrainOrder { service, labels, side, way, since: started }));
+                let until = started.after(deadline);
+                self.after.push(Effect::Drain(DrainOrder { service, labels, side, way, until }));
                 self.wake_in(LOOK_AGAIN);
             }
         }
@@ -67,7 +68,8 @@ impl Draft<'_> {
 /// How to drain and for how long at most. One who asks to wait for a time, and for nothing else, gets that time.
 fn way_and_deadline(drain: Option<&Drain>) -> (DrainWay, Span) {
     let deadline = drain.and_then(|drain| drain.deadline);
-    let or_default = deadline.unwrap_or(DEFAULT_DRAIN_DEADLINE);
+    let restarts = drain.is_some_and(|drain| drain.restart_pods == Some(true) && drain.hook.is_none());
+    let or_default = deadline.unwrap_or(if restarts { DEFAULT_RESTART_DEADLINE } else { DEFAULT_DRAIN_DEADLINE });
     match drain {
         Some(Drain { hook: Some(hook), .. }) => (DrainWay::Hook(hook.into()), or_default),
         Some(Drain { restart_pods: Some(true), .. }) => (DrainWay::RestartPods, or_default),

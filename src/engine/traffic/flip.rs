@@ -50,7 +50,7 @@ impl Draft<'_> {
         let service = traffic.service.clone();
         let patch = self.forward_patch(entry, claimed);
         self.after.push(patch);
-        self.look_again(Hold::Writing { service });
+        self.await_write(service.clone(), Hold::Writing { service });
     }
 
     fn forward_patch(&self, entry: usize, expect: Mark) -> Effect {
@@ -117,7 +117,8 @@ impl Draft<'_> {
         }
         let patch = self.forward_patch(entry, seen);
         self.after.push(patch);
-        self.look_again(Hold::Writing { service })
+        self.await_write(service.clone(), Hold::Writing { service });
+        false
     }
 
     fn confirm_flip(&mut self, entry: usize, view: &ServiceView, drain: Option<&Drain>) -> bool {

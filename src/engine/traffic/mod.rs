@@ -22,6 +22,9 @@ use super::{
 
 /// When to stop draining where the spec says nothing.
 pub const DEFAULT_DRAIN_DEADLINE: Span = Span::secs(30);
+/// When to stop restarting pods where the spec says nothing: they go one by one, and each may take its grace period, 30 s
+/// unless it says otherwise, and then its replacement's start.
+pub const DEFAULT_RESTART_DEADLINE: Span = Span::secs(600);
 /// How long the EndpointSlices may take to show a move of traffic before something else must be wrong: the
 /// EndpointSlice controller needs 40 ms, or 0.9 s after a recent change (design section 6). A flip forward is then
 /// taken back.
@@ -147,20 +150,32 @@ impl Draft<'_> {
         mark == Some(&self.mark(self.status.traffic[entry].epoch, role))
     }
 
-    /// Why the Service's mark forbids us to write: it is another migration's, or status is older than the Service.
+    /// Why the Service's mark forbids us to write: it is another migration's or can't be read, or status is older than the
+    /// Service.
     ///
     /// Every write but lane 1's is announced with its epoch, so a mark of ours with a higher one proves that status has
     /// been read from a stale cache: 1. a leader reads old status; 2. its successor passes the point of no return and
     /// gives up the marks; 3. the first one reads the Service, fresh, and would move traffic back by its new mark.
     fn why_not_write(&self, service: &str, view: &ServiceView) -> Option<Hold> {
-        let mark = view.mark.as_ref()?;
         let service = service.to_owned();
+        if view.scribble.is_some() {
+            return Some(Hold::ForeignMark { service });
+        }
+        let mark = view.mark.as_ref()?;
         if mark.uid != self.world.uid {
             return (mark.role != Role::Released).then_some(Hold::ForeignMark { service });
         }
         let newer = (mark.attempt, mark.epoch) > (self.status.attempt, self.status.epoch);
         let by_lane_1 = self.is_ours(Some(mark), Role::Back);
         (newer && !by_lane_1).then_some(Hold::StatusBehind { service })
+    }
+
+    /// Asks for a write to a Service, again and again until it is seen. `hold` is what is said meanwhile, unless the API
+    /// server says something else.
+    fn await_write(&mut self, service: String, hold: Hold) {
+        let denied = self.world.denied.get(&service).cloned();
+        self.hold(denied.map_or(hold, |why| Hold::WriteDenied { service, why }));
+        self.wake_in(LOOK_AGAIN);
     }
 
     /// Waits without being in a hurry. Answers false, for those who ask whether they are done.

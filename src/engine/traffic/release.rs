@@ -71,6 +71,7 @@ impl Draft<'_> {
             mark: self.mark(self.status.traffic[entry].epoch, Role::Released),
         };
         self.after.push(Effect::PatchService(patch));
-        self.look_again(Hold::Releasing { service })
+        self.await_write(service.clone(), Hold::Releasing { service });
+        false
     }
 }

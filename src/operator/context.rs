@@ -121,6 +121,10 @@ const LONGEST_ERROR: usize = 600;
 /// An error and its sources in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    cut(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+}
+
+/// An error's text, no longer than a log line bears.
+pub fn cut(text: &str) -> String {
     text.chars().take(LONGEST_ERROR).collect()
 }

@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::context::chain;
 use crate::{
     actions::switch,
     api::{Migration, TrafficStatus},
@@ -79,7 +80,9 @@ impl TrafficWatches {
         let mut watches = Vec::new();
         for watched in wanted {
             let running = known.iter().find(|(running, _)| running == watched);
-            if let Some(running) = running { watches.push(running.clone()) } else {
+            if let Some(running) = running {
+                watches.push(running.clone())
+            } else {
                 let Some(started) = self.start(migration, &namespace, watched).await else { continue };
                 watches.push((watched.clone(), Arc::new(started)));
             }
@@ -195,7 +198,10 @@ where
                 // The receiver ends only with the operator itself.
                 Ok(Some(_)) => drop(waker.wake.send(waker.migration.clone())),
                 Ok(None) => return,
-                Err(error) => tracing::debug!(%error, "a watch was interrupted and goes on"),
+                Err(error) => {
+                    let (migration, error) = (&waker.migration.name, chain(&error));
+                    tracing::warn!(migration, error, "a watch was interrupted and goes on");
+                }
             }
         }
     });

@@ -22,6 +22,7 @@ mod home;
 mod journey;
 mod leaders;
 mod ledger;
+mod oddities;
 mod operator;
 mod phases;
 mod places;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         actions::stories(),
         quiet::stories(),
         rights::stories(),
+        oddities::stories(),
     ];
     let trials = stories.into_iter().flatten().map(|story: Story| story.on(Arc::clone(&stage))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

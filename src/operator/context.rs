@@ -1,7 +1,7 @@
 //! What every reconcile shares.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::Config, http::Readiness, lease::Leadership, metrics::Metrics, plans::PlanStore, watches::TrafficWatches,
+    config::Config, effects::EffectError, http::Readiness, lease::Leadership, metrics::Metrics, plans::PlanStore, watches::TrafficWatches,
 };
 use crate::{
     actions::drain::Drains,
@@ -81,6 +81,8 @@ pub struct Memory {
     pub errors: u32,
     /// What preflight found, for which version of the spec, and when.
     pub preflight: Option<(String, Instant, Preflight)>,
+    /// Why a Job could not be made when it was last asked for, by its name.
+    pub jobs_refused: BTreeMap<String, String>,
     /// Cancels the reconcile in flight.
     pub in_flight: CancellationToken,
 }
@@ -95,6 +97,22 @@ impl Memories {
     /// Forgets a Migration.
     pub fn forget(&self, uid: &str) {
         self.0.lock().expect("nothing panics while it holds this lock").remove(uid);
+    }
+
+    /// Remembers what came of asking for a Job. Where the API server gave no answer, what it said before stands.
+    pub fn job_was_asked_for(&self, uid: &str, name: &str, refused: Option<&EffectError>) {
+        let why = match refused {
+            Some(EffectError::Api { source, .. }) => match &**source {
+                kube::Error::Api(status) => Some(status.message.clone()),
+                _ => return,
+            },
+            Some(error) => Some(error.to_string()),
+            None => None,
+        };
+        self.with(uid, |memory| match why {
+            Some(why) => drop(memory.jobs_refused.insert(name.to_owned(), why)),
+            None => drop(memory.jobs_refused.remove(name)),
+        });
     }
 
     /// The delay after one more error.

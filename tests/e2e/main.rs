@@ -28,6 +28,7 @@ mod phases;
 mod places;
 mod prometheus;
 mod quiet;
+mod refusals;
 mod rights;
 mod shop;
 mod stage;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         quiet::stories(),
         rights::stories(),
         oddities::stories(),
+        refusals::stories(),
     ];
     let trials = stories.into_iter().flatten().map(|story: Story| story.on(Arc::clone(&stage))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

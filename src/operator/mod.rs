@@ -66,8 +66,8 @@ pub enum OperatorError {
 /// Only for what keeps it from starting, and for the HTTP surface.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), OperatorError> {
     let kubeconfig = kube::Config::infer().await.map_err(|error| OperatorError::Client(error.into()))?;
-    let connect = || Client::try_from(kubeconfig.clone()).map_err(|error| OperatorError::Client(error.into()));
-    let client = connect()?;
+    let connect = |config: kube::Config| Client::try_from(config).map_err(|error| OperatorError::Client(error.into()));
+    let client = connect(kubeconfig.clone())?;
     let mut registry = Registry::with_prefix("alongside");
     let metrics = Metrics::new(&mut registry);
     let providers = match &config.providers {
@@ -80,7 +80,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let http = tokio::spawn(http::serve(config.http, readiness.clone(), Arc::new(registry), stop.clone()));
 
     let (election, leadership) =
-        Election::new(connect()?, &config.lease_namespace, &config.lease_name, &config.identity);
+        Election::new(connect(kubeconfig.clone())?, &config.lease_namespace, &config.lease_name, &config.identity);
     let (wake, woken) = mpsc::unbounded_channel();
     let (jobs, job_watch) = caches::jobs(scoped(&client, &config), wake.clone(), readiness.clone());
     let (store, writer) = reflector::store();
@@ -92,7 +92,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         .reconcile_all_on(WatchStream::from_changes(leadership.changes()).map(|_| ()))
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     let ctx: Shared = Arc::new(Context {
-        lane_1: connect()?,
+        lane_1: connect(in_haste(kubeconfig))?,
         migrations: store.clone(),
         jobs,
         readiness: readiness.clone(),
@@ -143,6 +143,12 @@ where
     }
 }
 
+/// Lane 1's connection: it repeats nothing by itself. A write that was refused or lost is decided anew, on a new look.
+fn in_haste(mut config: kube::Config) -> kube::Config {
+    config.default_retry = false;
+    config
+}
+
 /// A client for pods' hooks: no proxy, no redirects, nothing that could lead elsewhere.
 fn plain_http() -> reqwest::Client {
     reqwest::Client::builder()
@@ -160,5 +166,35 @@ async fn show_standing(mut standing: tokio::sync::watch::Receiver<lease::Standin
         if standing.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use k8s_openapi::api::core::v1::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lane_1_decides_anew_and_repeats_nothing_by_itself() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = asked.clone();
+        let overloaded = axum::Router::new().fallback(move || async move {
+            count.fetch_add(1, Ordering::Relaxed);
+            axum::http::StatusCode::SERVICE_UNAVAILABLE
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = tokio::spawn(async move { axum::serve(listener, overloaded).await });
+        let config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        let services: Api<Service> =
+            Api::namespaced(Client::try_from(in_haste(config)).expect("a client"), "shop");
+        let answer = tokio::time::timeout(Duration::from_secs(10), services.get("stock")).await;
+        assert!(answer.expect("the answer comes at once").is_err());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        server.abort();
     }
 }

@@ -178,11 +178,11 @@ impl Draft<'_> {
         let phase = &self.status.phases[index];
         let started = phase.started_at.unwrap_or(self.now);
         let hold = Hold::Observing { phase: phase.name.clone() };
-        let held = match self.world.observation {
+        let elapsed = match self.world.observation {
             Some(ObservationView::HoldsSince(since)) => self.now.since(since.max(started)),
             Some(ObservationView::Fails { .. } | ObservationView::Silent(_)) | None => Span::millis(0),
         };
-        if held >= observe.for_ {
+        if elapsed >= observe.for_ {
             let Some(hold) = self.why_not_go_on(index) else {
                 self.finish_phase(index);
                 return None;
@@ -191,7 +191,7 @@ impl Draft<'_> {
             self.wake_in(LOOK_LATER);
         } else {
             self.hold(hold);
-            self.wake_in(Span(observe.for_.0.saturating_sub(held.0)));
+            self.wake_in(Span(observe.for_.0.saturating_sub(elapsed.0)));
         }
         self.too_late(index)
     }
@@ -205,9 +205,9 @@ impl Draft<'_> {
         let fresh = self.world.guarded_since.map_or(Span::millis(0), |since| self.now.since(since.max(counted_to)));
         let total = Span(banked.0.saturating_add(fresh.0));
         let name = phase.name.clone();
-        let held = self.why_not_go_on(index);
+        let obstacle = self.why_not_go_on(index);
         if total >= wanted {
-            let Some(hold) = held else {
+            let Some(hold) = obstacle else {
                 let phase = &mut self.status.phases[index];
                 phase.baked = Some(wanted);
                 phase.baked_at = Some(self.now);
@@ -224,7 +224,7 @@ impl Draft<'_> {
             phase.baked_at = Some(self.now);
             uncounted = Span::millis(0);
         }
-        self.hold(held.unwrap_or(Hold::Baking { phase: name }));
+        self.hold(obstacle.unwrap_or(Hold::Baking { phase: name }));
         let left = Span(wanted.0.saturating_sub(total.0));
         let next = Span(checkpoint.0.saturating_sub(uncounted.0)).max(Span::secs(1));
         self.wake_in(left.min(next));

@@ -55,7 +55,7 @@ pub struct World {
     pub denied: BTreeMap<String, String>,
     /// Drains under way, by Service: of each the one that was ordered last.
     pub drains: BTreeMap<String, DrainView>,
-    /// Why the last Job could not be created, such as a terminating namespace or a quota; absent once one could.
+    /// Why a Job that status waits for could not be made, such as a quota or a policy; absent once it could.
     pub jobs_refused: Option<String>,
 }
 

@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::Config, http::Readiness, lease::Leadership, metrics::Metrics, plans::PlanStore, watches::TrafficWatches,
+    config::Config, effects::EffectError, http::Readiness, lease::Leadership, metrics::Metrics, plans::PlanStore,
+    watches::TrafficWatches,
 };
 use crate::{
     actions::drain::Drains,
@@ -91,6 +92,8 @@ pub struct Memory {
     pub preflight: Option<(String, Instant, Preflight)>,
     /// When it is looked at again although it rests.
     pub look_at: Option<Instant>,
+    /// Why a Job could not be made when it was last asked for, by its name.
+    pub jobs_refused: BTreeMap<String, String>,
     /// Cancels the reconcile in flight.
     pub in_flight: CancellationToken,
 }
@@ -117,6 +120,22 @@ impl Memories {
         })
     }
 
+    /// Remembers what came of asking for a Job. Where the API server gave no answer, what it said before stands.
+    pub fn job_was_asked_for(&self, uid: &str, name: &str, refused: Option<&EffectError>) {
+        let why = match refused {
+            Some(EffectError::Api { source, .. }) => match &**source {
+                kube::Error::Api(status) => Some(status.message.clone()),
+                _ => return,
+            },
+            Some(error) => Some(error.to_string()),
+            None => None,
+        };
+        self.with(uid, |memory| match why {
+            Some(why) => drop(memory.jobs_refused.insert(name.to_owned(), why)),
+            None => drop(memory.jobs_refused.remove(name)),
+        });
+    }
+
     /// The delay after one more error.
     pub fn backoff(&self, uid: &str) -> Duration {
         self.with(uid, |memory| {
@@ -141,6 +160,10 @@ const LONGEST_ERROR: usize = 600;
 /// An error and its sources in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    cut(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+}
+
+/// An error's text, no longer than a log line bears.
+pub fn cut(text: &str) -> String {
     text.chars().take(LONGEST_ERROR).collect()
 }

@@ -138,7 +138,12 @@ impl Performer<'_> {
             }
             Effect::AddFinalizer => self.add_finalizer().await,
             Effect::RemoveFinalizer => self.remove_finalizers().await,
-            Effect::CreateJob(order) => self.create_job(&order).await,
+            Effect::CreateJob(order) => {
+                let made = self.create_job(&order).await;
+                let uid = self.migration.uid().unwrap_or_default();
+                self.ctx.memories.job_was_asked_for(&uid, &order.name, made.as_ref().err());
+                made
+            }
             Effect::SettleJob { name } => self.settle_job(&name).await,
             Effect::StopJob { name, uid } => self.stop_job(&name, uid).await,
             Effect::PatchService(patch) => {

@@ -1,9 +1,10 @@
 //! The HTTP surface: metrics and probes, and nothing else.
 
 use std::{
+    fmt::Write as _,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -14,37 +15,63 @@ use tokio_util::sync::CancellationToken;
 
 /// What readiness waits for, each by its name.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Vec<(&'static str, AtomicBool)>>);
+pub struct Readiness(Arc<Vec<Awaited>>);
+
+struct Awaited {
+    name: &'static str,
+    ready: AtomicBool,
+    /// What interrupts it at present.
+    trouble: Mutex<Option<String>>,
+}
 
 impl Readiness {
     /// Waits for these.
     pub fn of(names: &[&'static str]) -> Self {
-        Self(Arc::new(names.iter().map(|name| (*name, AtomicBool::new(false))).collect()))
+        let awaited = |name: &&'static str| Awaited { name, ready: AtomicBool::new(false), trouble: Mutex::default() };
+        Self(Arc::new(names.iter().map(awaited).collect()))
     }
 
     /// One of them has come.
     pub fn reached(&self, name: &str) {
-        for (known, ready) in self.0.iter() {
-            if *known == name {
-                ready.store(true, Ordering::Relaxed);
-            }
+        for awaited in self.named(name) {
+            awaited.ready.store(true, Ordering::Relaxed);
         }
     }
 
     /// Whether it has come.
     pub fn has_reached(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, ready)| *known == name && ready.load(Ordering::Relaxed))
+        self.named(name).any(|awaited| awaited.ready.load(Ordering::Relaxed))
+    }
+
+    /// Something keeps one of them from coming, or from staying up to date. What has come stays ready: it may be old
+    /// for a while, and a replica that is taken out of service would not mend that.
+    pub fn is_interrupted(&self, name: &str, why: &str) {
+        for awaited in self.named(name) {
+            *awaited.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        }
+    }
+
+    /// Nothing interrupts it any more.
+    pub fn goes_on(&self, name: &str) {
+        for awaited in self.named(name) {
+            *awaited.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &Awaited> {
+        self.0.iter().filter(move |awaited| awaited.name == name)
     }
 
     fn report(&self) -> (bool, String) {
         let mut all = true;
         let mut text = String::new();
-        for (name, ready) in self.0.iter() {
+        for Awaited { name, ready, trouble } in self.0.iter() {
             let ready = ready.load(Ordering::Relaxed);
             all &= ready;
-            text.push_str(if ready { "[+] " } else { "[-] " });
-            text.push_str(name);
-            text.push_str(if ready { " ok\n" } else { " not yet\n" });
+            let (sign, word) = if ready { ("+", "ok") } else { ("-", "not yet") };
+            let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            let trouble = trouble.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            writeln!(text, "[{sign}] {name} {word}{trouble}").expect("writing to a String cannot fail");
         }
         (all, text)
     }

@@ -1,10 +1,10 @@
 //! Lane 1: a breach moves traffic back, on a path of its own. It looks at caches only, sends the Service's patch and the
 //! status write side by side, and cancels the ordinary reconcile that may be under way.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,6 +24,9 @@ use crate::{
 const AT_ONCE: usize = 256;
 /// How often a refused write is decided anew within the same call, on a live look.
 const TRIES: usize = 5;
+/// How long one request of lane 1 may go without an answer before it is taken for lost and the Service is looked at
+/// again: many times what a loaded API server needs, and short against how long users bear a bad side.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Acts on each breach, and wakes the reconcile for everything else that the board tells. Ends with `stop`.
 pub async fn run(mut events: Events, ctx: Shared, stop: CancellationToken) {
@@ -58,7 +61,7 @@ async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context) {
     let Some(migration) = ctx.migrations.get(reference).filter(|m| m.uid().as_deref() == Some(uid)) else { return };
     // What the ordinary reconcile would still do was decided before the breach.
     ctx.memories.with(uid, |memory| memory.in_flight.cancel());
-    let Ok(Some(frozen)) = ctx.plans.frozen(&migration, &ctx.lane_1).await else { return };
+    let Ok(Ok(Some(frozen))) = timeout(PATIENCE, ctx.plans.frozen(&migration, &ctx.lane_1)).await else { return };
     let known = Known { frozen: Some(&frozen), candidate: Ok(&frozen) };
     let plans = Plans { frozen: Some(&frozen.plan), candidate: Ok(&frozen.plan) };
     let performer = Performer { migration: &migration, frozen: Some(&frozen), candidate: None, ctx };
@@ -67,34 +70,45 @@ async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context) {
         if ctx.leadership.term().is_none() {
             return;
         }
-        let world = observe::world(&migration, known, look, ctx).await;
+        let Ok(world) = timeout(PATIENCE, observe::world(&migration, known, look, ctx)).await else { continue };
         let decision = decide(&plans, &migration.status.clone().unwrap_or_default(), &world, now());
         if decision.at_once.is_empty() {
             return;
         }
-        let (moved, recorded) =
-            tokio::join!(performer.perform_now(&decision.at_once), record::record(&migration, &decision, ctx));
-        if let Err(error) = recorded {
-            // The mark on the Service is the evidence that the next reconcile finds.
-            tracing::info!(migration = migration.name_any(), %error, "the rollback's record follows later");
+        let (moved, recorded) = tokio::join!(
+            timeout(PATIENCE, performer.perform_now(&decision.at_once)),
+            timeout(PATIENCE, record::record(&migration, &decision, ctx))
+        );
+        // The mark on the Service is the evidence that the next reconcile finds.
+        match recorded {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::info!(migration = migration.name_any(), %error, "the rollback's record follows later");
+            }
+            Err(late) => {
+                tracing::warn!(migration = migration.name_any(), %late, "the rollback's record follows later");
+            }
         }
         match moved {
-            Ok(()) => {
+            Ok(Ok(())) => {
                 tracing::info!(migration = migration.name_any(), "traffic has been sent back");
                 return;
             }
-            Err(EffectError::Switch(PatchError::Refused { service })) => {
+            Ok(Err(EffectError::Switch(PatchError::Refused { service }))) => {
                 tracing::info!(migration = migration.name_any(), service, "the Service had changed; looks again");
-                look = Look::Live;
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::warn!(
                     migration = migration.name_any(),
                     error = super::context::chain(&error),
                     "traffic could not be sent back yet"
                 );
-                look = Look::Live;
+            }
+            // It may have landed all the same: the look says so.
+            Err(late) => {
+                tracing::warn!(migration = migration.name_any(), %late, "traffic could not be sent back yet");
             }
         }
+        look = Look::Live;
     }
 }

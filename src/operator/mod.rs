@@ -1,5 +1,6 @@
 //! The operator: watches Migrations, decides by the engine, and does what was decided.
 
+mod caches;
 mod config;
 mod context;
 mod effects;
@@ -18,16 +19,14 @@ mod watches;
 use std::{sync::Arc, time::Duration};
 
 pub use config::{Config, LogFormat};
-use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::batch::v1::Job;
+use futures::StreamExt;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     runtime::{
         Controller, WatchStreamExt,
         controller::Config as ControllerConfig,
         events::{Recorder, Reporter},
-        reflector::{self, ObjectRef, Store},
-        watcher,
+        reflector,
     },
 };
 use prometheus_client::registry::Registry;
@@ -44,7 +43,6 @@ use self::{
 };
 use crate::{
     actions::drain::Drains,
-    api::{Migration, NAME_LABEL, UID_LABEL},
     guards::{Board, Providers},
 };
 
@@ -68,8 +66,8 @@ pub enum OperatorError {
 /// Only for what keeps it from starting, and for the HTTP surface.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), OperatorError> {
     let kubeconfig = kube::Config::infer().await.map_err(|error| OperatorError::Client(error.into()))?;
-    let connect = || Client::try_from(kubeconfig.clone()).map_err(|error| OperatorError::Client(error.into()));
-    let client = connect()?;
+    let connect = |config: kube::Config| Client::try_from(config).map_err(|error| OperatorError::Client(error.into()));
+    let client = connect(kubeconfig.clone())?;
     let mut registry = Registry::with_prefix("alongside");
     let metrics = Metrics::new(&mut registry);
     let providers = match &config.providers {
@@ -82,15 +80,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let http = tokio::spawn(http::serve(config.http, readiness.clone(), Arc::new(registry), stop.clone()));
 
     let (election, leadership) =
-        Election::new(connect()?, &config.lease_namespace, &config.lease_name, &config.identity);
+        Election::new(connect(kubeconfig.clone())?, &config.lease_namespace, &config.lease_name, &config.identity);
+    #[expect(clippy::disallowed_methods, reason = "the controller reads it at once, and keeps each object once")]
     let (wake, woken) = mpsc::unbounded_channel();
-    let (jobs, job_watch) = watch_jobs(&client, &config, wake.clone(), readiness.clone());
+    let (jobs, job_watch) = caches::jobs(scoped(&client, &config), wake.clone(), readiness.clone());
     let (store, writer) = reflector::store();
-    let changes = watcher(scoped::<Migration>(&client, &config), watcher::Config::default())
-        .default_backoff()
-        .modify(|migration| migration.managed_fields_mut().clear())
-        .reflect(writer)
-        .inspect_ok(tells_when_filled("migrations", readiness.clone()))
+    let changes = caches::migrations(scoped(&client, &config), writer, readiness.clone(), metrics.unreadable.clone())
         .applied_objects();
     let controller = Controller::for_stream(changes, store.clone())
         .with_config(ControllerConfig::default().concurrency(config.workers))
@@ -98,7 +93,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         .reconcile_all_on(WatchStream::from_changes(leadership.changes()).map(|_| ()))
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     let ctx: Shared = Arc::new(Context {
-        lane_1: connect()?,
+        lane_1: connect(in_haste(kubeconfig))?,
         migrations: store.clone(),
         jobs,
         readiness: readiness.clone(),
@@ -119,6 +114,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     });
     let lane_1 = tokio::spawn(lane1::run(events, ctx.clone(), stop.clone()));
     let leads = tokio::spawn(show_standing(leadership.changes(), metrics));
+    // Each outcome has been told where it arose: of a watch, of a reconcile.
     let reconciling =
         controller.run(reconcile::reconcile, reconcile::on_error, ctx).for_each(|_| std::future::ready(()));
     // The lease is given up only once no reconcile is in flight: a successor then finds nothing half done.
@@ -148,6 +144,12 @@ where
     }
 }
 
+/// Lane 1's connection: it repeats nothing by itself. A write that was refused or lost is decided anew, on a new look.
+fn in_haste(mut config: kube::Config) -> kube::Config {
+    config.default_retry = false;
+    config
+}
+
 /// A client for pods' hooks: no proxy, no redirects, nothing that could lead elsewhere.
 fn plain_http() -> reqwest::Client {
     reqwest::Client::builder()
@@ -158,44 +160,6 @@ fn plain_http() -> reqwest::Client {
         .expect("a client without TLS options has nothing that could fail")
 }
 
-/// Watches the Jobs that carry our label, and wakes their Migrations.
-fn watch_jobs(
-    client: &Client,
-    config: &Config,
-    wake: mpsc::UnboundedSender<ObjectRef<Migration>>,
-    readiness: Readiness,
-) -> (Store<Job>, tokio::task::JoinHandle<()>) {
-    let api = scoped::<Job>(client, config);
-    let (store, writer) = reflector::store();
-    let stream =
-        watcher(api, watcher::Config::default().labels(UID_LABEL)).default_backoff().modify(|job: &mut Job| {
-            job.managed_fields_mut().clear();
-            // What the pods run is of no interest here, and takes most of the room.
-            if let Some(spec) = &mut job.spec {
-                spec.template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
-            }
-        });
-    let task = tokio::spawn(async move {
-        let filled = tells_when_filled("jobs", readiness);
-        let mut changes = std::pin::pin!(stream.reflect(writer).inspect_ok(filled).touched_objects());
-        while let Some(change) = changes.next().await {
-            let Ok(job) = change else { continue };
-            let (Some(name), Some(namespace)) = (job.labels().get(NAME_LABEL), job.namespace()) else { continue };
-            drop(wake.send(ObjectRef::new(name).within(&namespace)));
-        }
-    });
-    (store, task)
-}
-
-/// Says when a cache has been filled for the first time. `Store::wait_until_ready` would not do: of those who wait for
-/// one store, which the controller does too, only the last is woken.
-fn tells_when_filled<K>(name: &'static str, readiness: Readiness) -> impl FnMut(&watcher::Event<K>) {
-    move |event| match event {
-        watcher::Event::InitDone => readiness.reached(name),
-        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_) | watcher::Event::Delete(_) => {}
-    }
-}
-
 async fn show_standing(mut standing: tokio::sync::watch::Receiver<lease::Standing>, metrics: Metrics) {
     loop {
         let leads = matches!(*standing.borrow_and_update(), lease::Standing::Leader { .. });
@@ -203,5 +167,34 @@ async fn show_standing(mut standing: tokio::sync::watch::Receiver<lease::Standin
         if standing.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use k8s_openapi::api::core::v1::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lane_1_decides_anew_and_repeats_nothing_by_itself() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = asked.clone();
+        let overloaded = axum::Router::new().fallback(move || async move {
+            count.fetch_add(1, Ordering::Relaxed);
+            axum::http::StatusCode::SERVICE_UNAVAILABLE
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let server = tokio::spawn(async move { axum::serve(listener, overloaded).await });
+        let config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        let services: Api<Service> = Api::namespaced(Client::try_from(in_haste(config)).expect("a client"), "shop");
+        let answer = tokio::time::timeout(Duration::from_secs(10), services.get("stock")).await;
+        assert!(answer.expect("the answer comes at once").is_err());
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        server.abort();
     }
 }

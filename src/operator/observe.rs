@@ -84,8 +84,12 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             }
             if world.lifecycle == Lifecycle::Deleting && namespace_is_going(migration, ctx).await {
                 world.lifecycle = Lifecycle::NamespaceTerminating;
-                world.jobs_refused = Some("its namespace is being deleted".to_owned());
             }
+            let awaited = awaited_jobs(migration);
+            world.jobs_refused = ctx.memories.with(&world.uid, |memory| {
+                memory.jobs_refused.retain(|name, _| awaited.contains(name));
+                memory.jobs_refused.values().next().cloned()
+            });
         }
     }
     world

@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt, runtime::controller::Action};
 use super::{
     context::{Context, Memory, Shared, now},
     effects::{EffectError, Performer},
+    lane1,
     observe::{self, Known, Look},
     plans::{self, Frozen, PlanError},
     record::{self, RecordError},
@@ -26,6 +27,10 @@ const HOT_WINDOW: Span = Span::secs(600);
 /// How often a Migration is looked at that waits for a person and for nothing else.
 const LOOK_AT_REST: Duration = Duration::from_hours(1);
 
+/// How long one reconcile may take: an API server that takes a request and never answers it would else keep the
+/// Migration from ever being looked at again. The longest one, a preflight of 32 phases, asks some hundred questions.
+const LONGEST: Duration = Duration::from_mins(1);
+
 /// Why a reconcile ended early. The next one decides anew.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -41,6 +46,9 @@ pub enum ReconcileError {
     /// The Migration itself.
     #[error("the Migration could not be read")]
     Read(#[source] Box<kube::Error>),
+    /// A request was not answered.
+    #[error("it took longer than {} s", LONGEST.as_secs())]
+    Late(#[from] tokio::time::error::Elapsed),
 }
 
 /// Reconciles one Migration.
@@ -55,7 +63,8 @@ pub async fn reconcile(migration: Arc<Migration>, ctx: Shared) -> Result<Action,
         biased;
         // Lane 1 has taken over, and wakes us when it is done.
         () = cancelled.cancelled() => Ok(Action::await_change()),
-        done = step(&migration, &ctx) => {
+        done = tokio::time::timeout(LONGEST, step(&migration, &ctx)) => {
+            let done = done?;
             ctx.metrics.reconcile_seconds.observe(began.elapsed().as_secs_f64());
             if done.is_ok() {
                 ctx.memories.with(&uid, |memory| memory.errors = 0);
@@ -90,14 +99,16 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
     let decision = decide(&plans, &migration.status.clone().unwrap_or_default(), &world, now());
     let performer =
         Performer { migration: &migration, frozen: frozen.as_deref(), candidate: candidate.as_deref().ok(), ctx };
-    let (moved, recorded) =
-        tokio::join!(performer.perform_now(&decision.at_once), record::record(&migration, &decision, ctx));
+    let (moved, recorded) = tokio::join!(
+        tokio::time::timeout(lane1::PATIENCE, performer.perform_now(&decision.at_once)),
+        record::record(&migration, &decision, ctx)
+    );
     let done = match recorded {
         Ok(recorded) => performer.perform(recorded).await,
         Err(RecordError::Gone) => return Ok(gone(&migration, ctx)),
         Err(error) => return Err(error.into()),
     };
-    match moved.and(done) {
+    match moved?.and(done) {
         // What a decision was made on has changed: look again at once, nothing is wrong.
         Err(EffectError::Switch(refused @ (PatchError::Refused { .. } | PatchError::Gone { .. }))) => {
             tracing::info!(
@@ -233,6 +244,7 @@ fn gone(migration: &Migration, ctx: &Context) -> Action {
 }
 
 /// What to do after an error: look again, later and later.
+#[expect(clippy::needless_pass_by_value, reason = "the controller asks for it like this")]
 pub fn on_error(migration: Arc<Migration>, error: &ReconcileError, ctx: Shared) -> Action {
     let uid = migration.uid().unwrap_or_default();
     match error {
@@ -243,7 +255,8 @@ pub fn on_error(migration: Arc<Migration>, error: &ReconcileError, ctx: Shared) 
         ReconcileError::Plan(_)
         | ReconcileError::Record(RecordError::Gone | RecordError::Api(_))
         | ReconcileError::Effect(_)
-        | ReconcileError::Read(_) => {}
+        | ReconcileError::Read(_)
+        | ReconcileError::Late(_) => {}
     }
     let delay = ctx.memories.backoff(&uid);
     ctx.metrics.errors.inc();

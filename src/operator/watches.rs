@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::context::chain;
 use crate::{
     actions::switch,
     api::{Migration, TrafficStatus},
@@ -48,11 +49,13 @@ impl From<&TrafficStatus> for Watched {
     }
 }
 
+type ByUid = HashMap<String, Vec<(Watched, Arc<Watches>)>>;
+
 /// The watches of all Migrations, by UID.
 pub struct TrafficWatches {
     client: Client,
     wake: mpsc::UnboundedSender<ObjectRef<Migration>>,
-    by_uid: Mutex<HashMap<String, Vec<(Watched, Arc<Watches>)>>>,
+    by_uid: Mutex<ByUid>,
 }
 
 struct Watches {
@@ -80,7 +83,7 @@ impl TrafficWatches {
         for watched in wanted {
             let running = known.iter().find(|(running, _)| running == watched);
             if let Some(running) = running {
-                watches.push(running.clone())
+                watches.push(running.clone());
             } else {
                 let Some(started) = self.start(migration, &namespace, watched).await else { continue };
                 watches.push((watched.clone(), Arc::new(started)));
@@ -166,7 +169,7 @@ impl TrafficWatches {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<(Watched, Arc<Watches>)>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ByUid> {
         self.by_uid.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -197,7 +200,10 @@ where
                 // The receiver ends only with the operator itself.
                 Ok(Some(_)) => drop(waker.wake.send(waker.migration.clone())),
                 Ok(None) => return,
-                Err(error) => tracing::debug!(%error, "a watch was interrupted and goes on"),
+                Err(error) => {
+                    let (migration, error) = (&waker.migration.name, chain(&error));
+                    tracing::warn!(migration, error, "a watch was interrupted and goes on");
+                }
             }
         }
     });

@@ -10,7 +10,7 @@ use std::{
 
 use alongside::api::Migration;
 use k8s_openapi::api::{
-    core::v1::{Namespace, Pod, ServiceAccount},
+    core::v1::{Namespace, Pod, ResourceQuota, ServiceAccount},
     rbac::v1::{Role, RoleBinding},
 };
 use kube::{
@@ -173,6 +173,16 @@ impl Home {
     /// Begins a migration with this spec.
     pub async fn migrates(&self, name: &str, spec: Value) -> Journey {
         Journey::begins(self, name, spec).await
+    }
+
+    /// Waits until a quota counts: until then the API server knows of none.
+    pub async fn has_quota(&self, name: &str) {
+        let quotas: Api<ResourceQuota> = self.all();
+        within(Duration::from_secs(30), &format!("quota {name} counts"), async || match quotas.get(name).await {
+            Ok(quota) if quota.status.as_ref().is_some_and(|status| status.hard.is_some()) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
     }
 
     /// How often something has been reported as done.

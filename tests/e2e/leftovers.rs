@@ -162,11 +162,8 @@ impl Policy {
         let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(home.client());
         bindings.create(&PostParams::default(), &binding).await.expect("a policy can be bound");
         let policy = Self { home: home.clone() };
-        within(PATIENCE, "the policy is known", async || match policy.denies().await {
-            true => Ok(()),
-            false => Err("not yet"),
-        })
-        .await;
+        within(PATIENCE, "the policy is known", async || if policy.denies().await { Ok(()) } else { Err("not yet") })
+            .await;
         policy
     }
 
@@ -183,10 +180,7 @@ impl Policy {
         let policies: Api<ValidatingAdmissionPolicy> = Api::all(self.home.client());
         bindings.delete(self.home.name(), &DeleteParams::default()).await.expect("the binding can be deleted");
         policies.delete(self.home.name(), &DeleteParams::default()).await.expect("the policy can be deleted");
-        within(PATIENCE, "the policy is forgotten", async || match self.denies().await {
-            false => Ok(()),
-            true => Err("not yet"),
-        })
-        .await;
+        within(PATIENCE, "the policy is forgotten", async || if self.denies().await { Err("not yet") } else { Ok(()) })
+            .await;
     }
 }

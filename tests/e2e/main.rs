@@ -23,11 +23,13 @@ mod journey;
 mod leaders;
 mod ledger;
 mod leftovers;
+mod oddities;
 mod operator;
 mod phases;
 mod places;
 mod prometheus;
 mod quiet;
+mod refusals;
 mod rights;
 mod shop;
 mod stage;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         quiet::stories(),
         rights::stories(),
         watching::stories(),
+        oddities::stories(),
+        refusals::stories(),
     ];
     let trials = stories.into_iter().flatten().map(|story: Story| story.on(Arc::clone(&stage))).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

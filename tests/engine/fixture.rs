@@ -185,6 +185,10 @@ impl Migrating {
         self.last(change)
     }
 
+    pub fn drain(self, drain: Option<Drain>) -> Self {
+        self.last(|phase| phase.switch.as_mut().expect("a switch").drain = drain)
+    }
+
     /// The switch of the plan drains by waiting.
     pub fn drain_wait(mut self, seconds: u64) -> Self {
         let switch = self.spec.phases.iter_mut().find_map(|phase| phase.switch.as_mut()).expect("a switch");

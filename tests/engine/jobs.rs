@@ -267,6 +267,21 @@ fn a_quota_does_not_make_an_undo_be_given_up() {
 }
 
 #[test]
+fn a_quota_does_not_make_an_undo_be_given_up_by_a_migration_that_goes_away() {
+    let mut scene = given(migration().job("expand").approval("sign-off"));
+    scene.run_to_hold("Approval");
+    scene.world.jobs_refused = Some("exceeded quota: jobs".to_owned());
+    scene.deleted();
+    scene.reconcile();
+    scene.reconcile();
+    assert_eq!(scene.phase("expand"), PhaseState::Undoing, "{}", scene.why());
+    assert_eq!(scene.told("UndoGivenUp"), 0);
+    scene.world.jobs_refused = None;
+    scene.run_to_state(State::RolledBack);
+    assert_eq!(scene.phase("expand"), PhaseState::Undone);
+}
+
+#[test]
 fn in_a_namespace_that_goes_away_an_undo_is_given_up_and_said() {
     let mut scene = given(migration().job("expand").approval("sign-off"));
     scene.run_to_hold("Approval");

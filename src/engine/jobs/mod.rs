@@ -94,9 +94,13 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether no Job can be made any more, and nobody is left to wait until one can.
+    /// Whether no Job can be made any more. A quota or a policy may be lifted, so what they refuse is waited for, also
+    /// by a Migration that goes away: a person who doesn't want to wait sets `deletionPolicy: Orphan`.
     fn jobs_are_over(&self) -> bool {
-        self.is_leaving() && self.jobs_refused().is_some()
+        match self.world.lifecycle {
+            Lifecycle::NamespaceTerminating => true,
+            Lifecycle::Alive | Lifecycle::Deleting => false,
+        }
     }
 
     /// Asks for a Job, again and again until it is seen. `hold` is what is said meanwhile.

@@ -75,7 +75,7 @@ impl Draft<'_> {
         };
         let drain = switch.drain.as_ref();
         match self.status.traffic[entry].step {
-            TrafficStep::FlipIntended => self.follow_announced_flip(entry, view, switch, held),
+            TrafficStep::FlipIntended => self.follow_announced_flip(entry, &view, switch, held),
             TrafficStep::Flipped => self.confirm_flip(entry, &view, drain),
             TrafficStep::Confirmed => self.drain(entry, Side::From, drain),
             TrafficStep::Drained => true,
@@ -93,7 +93,7 @@ impl Draft<'_> {
     fn follow_announced_flip(
         &mut self,
         entry: usize,
-        view: ServiceView,
+        view: &ServiceView,
         switch: &SwitchAction,
         held: Option<&Hold>,
     ) -> bool {
@@ -103,7 +103,7 @@ impl Draft<'_> {
             let traffic = &mut self.status.traffic[entry];
             traffic.step = TrafficStep::Flipped;
             traffic.flipped_at = Some(now);
-            return self.confirm_flip(entry, &view, switch.drain.as_ref());
+            return self.confirm_flip(entry, view, switch.drain.as_ref());
         }
         let Some(seen) = view.mark.clone().filter(|mark| self.is_ours(Some(mark), Role::Claimed)) else {
             return self.refuse(Hold::ForeignMark { service });
@@ -112,7 +112,7 @@ impl Draft<'_> {
             return self.refuse(Hold::ForeignSelector { service });
         }
         // It has been announced, but the new side may have gone since.
-        if let Some(hold) = held.cloned().or_else(|| new_side_is_short(service.clone(), &view, switch)) {
+        if let Some(hold) = held.cloned().or_else(|| new_side_is_short(service.clone(), view, switch)) {
             return self.look_later(hold);
         }
         let patch = self.forward_patch(entry, seen);

@@ -46,6 +46,12 @@ pub enum EffectError {
         /// Name of the Job.
         name: String,
     },
+    /// A ConfigMap under the name of a Job's task isn't ours. Whatever it holds would run with the store's credentials.
+    #[error("ConfigMap {name} exists and is not the task of its Job; delete it and the Job is made")]
+    ForeignTask {
+        /// Name of the ConfigMap.
+        name: String,
+    },
     /// Any other request.
     #[error("could not {what}")]
     Api {
@@ -194,6 +200,7 @@ impl Performer<'_> {
         for job in list.items.iter().filter(|job| going && job.owner_references().is_empty()) {
             // Made while the Migration was going away, and so without an owner that would take it along.
             self.delete_job(&job.name_any(), None, PropagationPolicy::Background).await?;
+            self.delete_task(&job.name_any()).await?;
         }
         let kept = self.migration.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
         self.write_finalizers(kept, "take the finalizer off the Migration").await
@@ -286,10 +293,33 @@ impl Performer<'_> {
         let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
         match maps.create(&PostParams::default(), &task).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+                // Who may make ConfigMaps may not read the store's Secret: what is there runs only if it is what we said.
+                let live = maps.get(&task.name_any()).await.map_err(api("read the ConfigMap of a Job's task"))?;
+                let ours = live.labels().get(UID_LABEL) == self.migration.uid().as_ref()
+                    && live.immutable == Some(true)
+                    && (&live.data, &live.binary_data) == (&task.data, &None);
+                if ours { Ok(()) } else { Err(EffectError::ForeignTask { name: task.name_any() }) }
+            }
             Err(source) => {
                 Err(EffectError::Api { what: "make the ConfigMap of a Job's task", source: Box::new(source) })
             }
+        }
+    }
+
+    /// Deletes the task of a Job, if it has one.
+    async fn delete_task(&self, job: &str) -> Result<(), EffectError> {
+        let what = "delete the ConfigMap of a Job's task";
+        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
+        let Some(live) = maps.get_metadata_opt(job).await.map_err(api(what))? else { return Ok(()) };
+        if live.labels().get(UID_LABEL) != self.migration.uid().as_ref() {
+            return Ok(());
+        }
+        let preconditions = Some(Preconditions { uid: live.uid(), resource_version: None });
+        match maps.delete(job, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(source) => Err(EffectError::Api { what, source: Box::new(source) }),
         }
     }
 
@@ -300,6 +330,9 @@ impl Performer<'_> {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(source) => return Err(EffectError::Api { what: "settle a Job", source: Box::new(source) }),
+        }
+        if self.migration.metadata.deletion_timestamp.is_some() {
+            self.delete_task(name).await?;
         }
         free(&jobs, name).await
     }

@@ -8,12 +8,20 @@ use k8s_openapi::api::{
     batch::v1::{Job, JobTemplateSpec},
     core::v1::{Pod, ResourceQuota},
 };
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, PostParams},
+};
 
-use super::{At, refuse};
+use super::{At, dry_run_finding, refuse};
 use crate::{
-    api::{CHILD_FINALIZER, JobAction, UID_LABEL},
-    engine::world::{Finding, JobState, JobView},
+    actions,
+    api::{CHILD_FINALIZER, UID_LABEL},
+    engine::{
+        effect::{JobOrder, JobRole, job_name},
+        plan,
+        world::{Finding, JobState, JobView},
+    },
     worker::verdict::{Verdict, cleared},
 };
 
@@ -35,11 +43,31 @@ pub fn from_template(template: &JobTemplateSpec) -> Job {
     job
 }
 
-/// Whether the namespace's quota has room for a Job, undo included.
-pub async fn preflight(at: At<'_>, _action: &JobAction, client: &Client) -> Vec<Finding> {
+/// Whether a phase's Job and its undo will be accepted: whether the namespace's quota has room, and by a dry run of the
+/// very Jobs. The store of a `sql` phase is asked by a Job of its own.
+pub async fn preflight(at: At<'_>, client: &Client, image: &str) -> Vec<Finding> {
     let namespace = at.migration.namespace().unwrap_or_default();
-    let path = format!("spec.phases[{}].job", at.index);
-    quota_findings(&path, client, &namespace).await
+    let path = format!("spec.phases[{}].{}", at.index, plan::action(at.phase).kind());
+    let full = quota_findings(&path, client, &namespace).await;
+    if !full.is_empty() {
+        return full;
+    }
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+    let params = PostParams { dry_run: true, field_manager: None };
+    let mut findings = Vec::new();
+    for (role, what) in [(JobRole::Do, "the Job"), (JobRole::Undo, "the undo Job")] {
+        let Some(job) = actions::job_of(at, &rehearsed(at, role), image) else { continue };
+        let tried = jobs.create(&params, &job).await;
+        findings.extend(tried.err().and_then(|error| dry_run_finding(&path, what, &error)));
+    }
+    findings
+}
+
+/// A Job that is only tried out, under a name that no other has: tries count from 1.
+fn rehearsed(at: At<'_>, role: JobRole) -> JobOrder {
+    let (migration, phase) = (at.migration, at.phase.name.clone());
+    let name = job_name(&migration.name_any(), &migration.uid().unwrap_or_default(), "", &phase, role, 1, 0);
+    JobOrder { name, phase, role, attempt: 1, tries: 0, tombstone: false, orphan: false }
 }
 
 /// What the namespace's ResourceQuotas say against one more Job.

@@ -16,15 +16,14 @@ use k8s_openapi::{
     },
     apimachinery::pkg::api::resource::Quantity,
 };
-use kube::{Client, ResourceExt, api::ObjectMeta};
+use kube::{ResourceExt, api::ObjectMeta};
 
-use super::{At, job::quota_findings};
+use super::At;
 use crate::{
     api::{PodTemplate, SqlAction, Store},
     engine::{
         effect::{JobOrder, JobRole},
         scripts::VersionedScript,
-        world::Finding,
     },
     worker::{
         ladder::Ladder,
@@ -41,12 +40,6 @@ const STORE_DIR: &str = "/etc/alongside-store";
 const PREFLIGHT_DEADLINE_SECONDS: i64 = 900;
 /// The user that workers run as; the image has no other.
 const WORKER_USER: i64 = 65_532;
-
-/// Whether the namespace has room for the Jobs. The store itself is asked by a Job of its own.
-pub async fn preflight(at: At<'_>, client: &Client) -> Vec<Finding> {
-    let namespace = at.migration.namespace().unwrap_or_default();
-    quota_findings(&format!("spec.phases[{}].sql", at.index), client, &namespace).await
-}
 
 /// The worker's Job.
 pub fn job(at: At<'_>, sql: &SqlAction, order: &JobOrder, image: &str) -> Job {

@@ -1,7 +1,5 @@
 //! Performs effects. Each is idempotent; what came of it is seen by the next look.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::{apps::v1::ControllerRevision, batch::v1::Job, core::v1::ConfigMap};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -18,7 +16,7 @@ use super::{
 };
 use crate::{
     actions::{self, At, sql, switch},
-    api::{CHILD_FINALIZER, FIELD_MANAGER, FINALIZER, Migration, NAME_LABEL, PHASE_LABEL, UID_LABEL},
+    api::{CHILD_FINALIZER, FIELD_MANAGER, FINALIZER, Migration, UID_LABEL},
     engine::{
         effect::{Effect, JobOrder, ServicePatch},
         is_lane_1,
@@ -232,8 +230,7 @@ impl Performer<'_> {
         let frozen = self.frozen.ok_or(EffectError::NoPlan)?;
         let index = frozen.plan.index_of(&order.phase).ok_or(EffectError::NoPlan)?;
         let at = At { migration: self.migration, spec: &frozen.plan.spec, index, phase: &frozen.plan.phases()[index] };
-        let mut job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
-        self.adorn(&mut job, order);
+        let job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
         let scripts = frozen.scripts.get(&order.phase).filter(|_| !order.tombstone);
         if let (Some(sql), Some(scripts)) = (&at.phase.sql, scripts) {
             let past_no_return = frozen.plan.point_of_no_return().is_some_and(|first| index >= first);
@@ -251,42 +248,10 @@ impl Performer<'_> {
         }
     }
 
-    /// What every Job of ours carries, whoever wrote its template.
-    fn adorn(&self, job: &mut Job, order: &JobOrder) {
-        let labels = self.labels(&order.phase);
-        job.metadata.name = Some(order.name.clone());
-        job.metadata.labels.get_or_insert_default().extend(labels.clone());
-        let owner = self.migration.controller_owner_ref(&()).filter(|_| !order.orphan);
-        job.metadata.owner_references = Some(owner.into_iter().collect());
-        job.metadata.finalizers = (!order.tombstone).then(|| vec![CHILD_FINALIZER.to_owned()]);
-        let Some(spec) = job.spec.as_mut() else { return };
-        // Retries are the engine's: it alone knows whether another try is still wanted.
-        spec.backoff_limit = Some(0);
-        spec.pod_replacement_policy = Some("Failed".to_owned());
-        spec.ttl_seconds_after_finished = None;
-        spec.suspend = order.tombstone.then_some(true);
-        if spec.completion_mode.as_deref() == Some("Indexed") && spec.backoff_limit_per_index.is_some() {
-            spec.backoff_limit = None;
-        }
-        let metadata = spec.template.metadata.get_or_insert_default();
-        metadata.labels.get_or_insert_default().extend(labels);
-    }
-
-    fn labels(&self, phase: &str) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (UID_LABEL.to_owned(), self.migration.uid().unwrap_or_default()),
-            (NAME_LABEL.to_owned(), self.migration.name_any().chars().take(63).collect()),
-            (PHASE_LABEL.to_owned(), phase.to_owned()),
-        ])
-    }
-
     /// The task of a Job of ours, as an immutable ConfigMap of the same name.
     async fn create_task(&self, mut task: ConfigMap) -> Result<(), EffectError> {
-        task.metadata.labels = Some(self.labels(""));
-        if let Some(labels) = &mut task.metadata.labels {
-            labels.remove(PHASE_LABEL);
-        }
-        // Without an owner while the Migration goes away, like its Job; the Job then takes it along.
+        task.metadata.labels = Some(actions::labels(self.migration));
+        // Without an owner while the Migration goes away, like its Job; it is deleted once the Job is settled.
         let going = self.migration.metadata.deletion_timestamp.is_some();
         let owner = self.migration.controller_owner_ref(&()).filter(|_| !going);
         task.metadata.owner_references = Some(owner.into_iter().collect());

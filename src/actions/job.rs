@@ -1,18 +1,28 @@
 //! `job`: runs any Job of the user's, and its undo.
 //!
-//! Promise kept here: a Job's outcome is read from what Kubernetes recorded of it, and a Job that somebody deleted is
-//! seen for as long as our finalizer holds it.
+//! Promises kept here: a Job's outcome is read from what Kubernetes recorded of it, and a Job that somebody deleted is
+//! seen for as long as our finalizer holds it. A user's log lines never get into status, nor a credential of the forms
+//! that are known.
 
 use k8s_openapi::api::{
     batch::v1::{Job, JobTemplateSpec},
     core::v1::{Pod, ResourceQuota},
 };
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, PostParams},
+};
 
-use super::{At, refuse};
+use super::{At, dry_run_finding, refuse};
 use crate::{
-    api::{CHILD_FINALIZER, JobAction, UID_LABEL},
-    engine::world::{Finding, JobState, JobView},
+    actions,
+    api::{CHILD_FINALIZER, UID_LABEL},
+    engine::{
+        effect::{JobOrder, JobRole, job_name},
+        plan,
+        world::{Finding, JobState, JobView},
+    },
+    worker::verdict::{Verdict, cleared},
 };
 
 /// A Job from the user's template.
@@ -21,6 +31,10 @@ pub fn from_template(template: &JobTemplateSpec) -> Job {
     // A Job's pods may not have the default of other pods, `Always`; whoever leaves it out means the engine's tries.
     if let Some(pod) = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()) {
         pod.restart_policy.get_or_insert_with(|| "Never".to_owned());
+        // What it writes to its termination message is meant for status; the end of its log is not.
+        for container in pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten()) {
+            container.termination_message_policy = Some("File".to_owned());
+        }
     }
     if let Some(metadata) = &template.metadata {
         job.metadata.labels.clone_from(&metadata.labels);
@@ -29,11 +43,31 @@ pub fn from_template(template: &JobTemplateSpec) -> Job {
     job
 }
 
-/// Whether the namespace's quota has room for a Job, undo included.
-pub async fn preflight(at: At<'_>, _action: &JobAction, client: &Client) -> Vec<Finding> {
+/// Whether a phase's Job and its undo will be accepted: whether the namespace's quota has room, and by a dry run of the
+/// very Jobs. The store of a `sql` phase is asked by a Job of its own.
+pub async fn preflight(at: At<'_>, client: &Client, image: &str) -> Vec<Finding> {
     let namespace = at.migration.namespace().unwrap_or_default();
-    let path = format!("spec.phases[{}].job", at.index);
-    quota_findings(&path, client, &namespace).await
+    let path = format!("spec.phases[{}].{}", at.index, plan::action(at.phase).kind());
+    let full = quota_findings(&path, client, &namespace).await;
+    if !full.is_empty() {
+        return full;
+    }
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+    let params = PostParams { dry_run: true, field_manager: None };
+    let mut findings = Vec::new();
+    for (role, what) in [(JobRole::Do, "the Job"), (JobRole::Undo, "the undo Job")] {
+        let Some(job) = actions::job_of(at, &rehearsed(at, role), image) else { continue };
+        let tried = jobs.create(&params, &job).await;
+        findings.extend(tried.err().and_then(|error| dry_run_finding(&path, what, &error)));
+    }
+    findings
+}
+
+/// A Job that is only tried out, under a name that no other has: tries count from 1.
+fn rehearsed(at: At<'_>, role: JobRole) -> JobOrder {
+    let (migration, phase) = (at.migration, at.phase.name.clone());
+    let name = job_name(&migration.name_any(), &migration.uid().unwrap_or_default(), "", &phase, role, 1, 0);
+    JobOrder { name, phase, role, attempt: 1, tries: 0, tombstone: false, orphan: false }
 }
 
 /// What the namespace's ResourceQuotas say against one more Job.
@@ -158,15 +192,59 @@ fn report(pods: &[Pod]) -> Option<Report> {
     });
     let last = ended.max_by_key(|terminated| terminated.finished_at.as_ref().map(|at| at.0))?;
     let said = last.message.as_deref().unwrap_or_default().trim();
-    if let Ok(verdict) = serde_json::from_str::<crate::worker::task::Verdict>(said) {
-        let message = verdict.message.clone();
+    if let Ok(verdict) = serde_json::from_str::<Verdict>(said) {
+        // Anyone's Job can report in the form of our workers.
+        let message = cleared(&verdict.message);
         return Some(Report { said: message.clone(), message, terminal: verdict.is_terminal() });
     }
     let exit = format!("{}, exit code {}", last.reason.as_deref().unwrap_or("Error"), last.exit_code);
+    let said = cleared(said);
     let message = if said.is_empty() { exit } else { format!("{exit}: {said}") };
-    Some(Report { message, said: said.to_owned(), terminal: false })
+    Some(Report { message, said, terminal: false })
 }
 
 fn said(pods: &[Pod]) -> String {
     report(pods).map(|report| report.said).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn reported(message: &str) -> [Pod; 1] {
+        let terminated = json!({ "exitCode": 1, "reason": "Error", "message": message });
+        let container = json!({
+            "name": "work", "image": "tool", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "terminated": terminated },
+        });
+        [serde_json::from_value(json!({ "status": { "containerStatuses": [container] } })).unwrap()]
+    }
+
+    #[test]
+    fn what_a_job_says_is_told_without_the_credentials_in_it() {
+        let said = |message| report(&reported(message)).unwrap().message;
+        assert_eq!(said("no table item"), "Error, exit code 1: no table item");
+        assert_eq!(
+            said("dial postgres://app:s3cret@db:5432/shop: refused"),
+            "Error, exit code 1: dial postgres://***@db:5432/shop: refused"
+        );
+        assert_eq!(
+            said("dsn host=db password=s3cret user=app"),
+            "Error, exit code 1: dsn host=db password=*** user=app"
+        );
+        let verdict = Verdict::new(crate::worker::verdict::Outcome::Failed, "at mysql://app:s3cret@db/shop");
+        assert_eq!(said(&verdict.to_json()), "at mysql://***@db/shop");
+    }
+
+    #[test]
+    fn the_end_of_a_users_log_is_not_asked_for() {
+        let container = |name| json!({ "name": name, "terminationMessagePolicy": "FallbackToLogsOnError" });
+        let pod = json!({ "containers": [container("work")], "initContainers": [container("wait")] });
+        let template = serde_json::from_value(json!({ "spec": { "template": { "spec": pod } } })).unwrap();
+        let pod = from_template(&template).spec.unwrap().template.spec.unwrap();
+        let policies = pod.containers.iter().chain(pod.init_containers.iter().flatten());
+        assert!(policies.into_iter().all(|c| c.termination_message_policy.as_deref() == Some("File")));
+    }
 }

@@ -7,11 +7,13 @@ pub mod job;
 pub mod sql;
 pub mod switch;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::Job;
-use kube::Client;
+use kube::{Client, Resource, ResourceExt};
 
 use crate::{
-    api::{Migration, MigrationSpec, Phase},
+    api::{CHILD_FINALIZER, Migration, MigrationSpec, NAME_LABEL, PHASE_LABEL, Phase, UID_LABEL},
     engine::{
         effect::{JobOrder, JobRole},
         plan::{self, Action},
@@ -32,19 +34,24 @@ pub struct At<'a> {
     pub phase: &'a Phase,
 }
 
-/// What preflight asks the cluster about one phase. Nothing is changed.
-pub async fn preflight(at: At<'_>, client: &Client) -> Vec<Finding> {
+/// What preflight asks the cluster about one phase. Nothing is changed. `image` is the operator's own.
+pub async fn preflight(at: At<'_>, client: &Client, image: &str) -> Vec<Finding> {
     match plan::action(at.phase) {
-        Action::Sql(_) => sql::preflight(at, client).await,
-        Action::Job(job) => job::preflight(at, job, client).await,
+        Action::Sql(_) | Action::Job(_) => job::preflight(at, client, image).await,
         Action::Switch(switch) => switch::preflight(at, switch, client).await,
         // Queries are looked at together with the guards'; time and people are there for everyone.
         Action::Observe(_) | Action::Bake(_) | Action::Approval => Vec::new(),
     }
 }
 
-/// The Job of a phase, without what every Job of ours carries. `None` where the kind has no Job of that role.
+/// The Job of a phase. `None` where the kind has no Job of that role.
 pub fn job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
+    let mut job = plain_job_of(at, order, image)?;
+    adorn(&mut job, at.migration, order);
+    Some(job)
+}
+
+fn plain_job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
     match plan::action(at.phase) {
         Action::Sql(sql) => Some(sql::job(at, sql, order, image)),
         Action::Job(job) => match order.role {
@@ -54,6 +61,36 @@ pub fn job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
         },
         Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => None,
     }
+}
+
+/// What every Job of ours carries, whoever wrote its template.
+fn adorn(job: &mut Job, migration: &Migration, order: &JobOrder) {
+    let mut labels = labels(migration);
+    labels.insert(PHASE_LABEL.to_owned(), order.phase.clone());
+    job.metadata.name = Some(order.name.clone());
+    job.metadata.labels.get_or_insert_default().extend(labels.clone());
+    let owner = migration.controller_owner_ref(&()).filter(|_| !order.orphan);
+    job.metadata.owner_references = Some(owner.into_iter().collect());
+    job.metadata.finalizers = (!order.tombstone).then(|| vec![CHILD_FINALIZER.to_owned()]);
+    let Some(spec) = job.spec.as_mut() else { return };
+    // Retries are the engine's: it alone knows whether another try is still wanted.
+    spec.backoff_limit = Some(0);
+    spec.pod_replacement_policy = Some("Failed".to_owned());
+    spec.ttl_seconds_after_finished = None;
+    spec.suspend = order.tombstone.then_some(true);
+    if spec.completion_mode.as_deref() == Some("Indexed") && spec.backoff_limit_per_index.is_some() {
+        spec.backoff_limit = None;
+    }
+    let metadata = spec.template.metadata.get_or_insert_default();
+    metadata.labels.get_or_insert_default().extend(labels);
+}
+
+/// What every child of a Migration is found by.
+pub fn labels(migration: &Migration) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (UID_LABEL.to_owned(), migration.uid().unwrap_or_default()),
+        (NAME_LABEL.to_owned(), migration.name_any().chars().take(63).collect()),
+    ])
 }
 
 /// Whether an answer of the API server is a refusal that asking again doesn't change, by its HTTP status.

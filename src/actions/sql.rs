@@ -16,15 +16,14 @@ use k8s_openapi::{
     },
     apimachinery::pkg::api::resource::Quantity,
 };
-use kube::{Client, ResourceExt, api::ObjectMeta};
+use kube::{ResourceExt, api::ObjectMeta};
 
-use super::{At, job::quota_findings};
+use super::At;
 use crate::{
     api::{PodTemplate, SqlAction, Store},
     engine::{
         effect::{JobOrder, JobRole},
         scripts::VersionedScript,
-        world::Finding,
     },
     worker::{
         ladder::Ladder,
@@ -36,14 +35,11 @@ use crate::{
 const TASK_DIR: &str = "/etc/alongside";
 /// Where the store's Secret is mounted.
 const STORE_DIR: &str = "/etc/alongside-store";
+/// How long a question may take, in seconds: longer than a worker waits for its store by itself, and not for ever where its
+/// pod can't be scheduled or its image pulled.
+const PREFLIGHT_DEADLINE_SECONDS: i64 = 900;
 /// The user that workers run as; the image has no other.
 const WORKER_USER: i64 = 65_532;
-
-/// Whether the namespace has room for the Jobs. The store itself is asked by a Job of its own.
-pub async fn preflight(at: At<'_>, client: &Client) -> Vec<Finding> {
-    let namespace = at.migration.namespace().unwrap_or_default();
-    quota_findings(&format!("spec.phases[{}].sql", at.index), client, &namespace).await
-}
 
 /// The worker's Job.
 pub fn job(at: At<'_>, sql: &SqlAction, order: &JobOrder, image: &str) -> Job {
@@ -85,7 +81,9 @@ pub fn job(at: At<'_>, sql: &SqlAction, order: &JobOrder, image: &str) -> Job {
         ..ObjectMeta::default()
     };
     let template = PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) };
-    Job { spec: Some(JobSpec { template, ..JobSpec::default() }), ..Job::default() }
+    let asks = order.role == JobRole::Preflight;
+    let active_deadline_seconds = asks.then_some(PREFLIGHT_DEADLINE_SECONDS);
+    Job { spec: Some(JobSpec { template, active_deadline_seconds, ..JobSpec::default() }), ..Job::default() }
 }
 
 fn secret(stores: &[Store], name: &str) -> Option<SecretVolumeSource> {
@@ -95,6 +93,8 @@ fn secret(stores: &[Store], name: &str) -> Option<SecretVolumeSource> {
         secret_name: Some(reference.name.clone()),
         items: Some(vec![KeyToPath { key: reference.key.clone(), path: "uri".to_owned(), mode: None }]),
         default_mode: Some(0o444),
+        // Without it the pod would never start, and nobody would say why: the worker does.
+        optional: Some(true),
         ..SecretVolumeSource::default()
     })
 }
@@ -165,7 +165,11 @@ pub fn task(
             JobRole::Do => Role::Up,
             JobRole::Undo => Role::Down,
         },
-        store: StoreRef { name: sql.store.clone(), uri_file: format!("{STORE_DIR}/uri").into() },
+        store: StoreRef {
+            name: sql.store.clone(),
+            uri_file: format!("{STORE_DIR}/uri").into(),
+            secret: at.spec.stores.iter().find(|store| store.name == sql.store).map(|s| s.postgres.secret_ref.clone()),
+        },
         scripts: scripts.to_vec(),
         lock_timeout: sql.lock_timeout.unwrap_or(DEFAULT_LOCK_TIMEOUT),
         statement_timeout: sql.statement_timeout,

@@ -1,7 +1,5 @@
 //! Performs effects. Each is idempotent; what came of it is seen by the next look.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::{apps::v1::ControllerRevision, batch::v1::Job, core::v1::ConfigMap};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -18,7 +16,7 @@ use super::{
 };
 use crate::{
     actions::{self, At, sql, switch},
-    api::{CHILD_FINALIZER, FIELD_MANAGER, FINALIZER, Migration, NAME_LABEL, PHASE_LABEL, UID_LABEL},
+    api::{CHILD_FINALIZER, FIELD_MANAGER, FINALIZER, Migration, UID_LABEL},
     engine::{
         effect::{Effect, JobOrder, ServicePatch},
         is_lane_1,
@@ -44,6 +42,12 @@ pub enum EffectError {
     #[error("Job {name} exists and belongs to someone else")]
     ForeignJob {
         /// Name of the Job.
+        name: String,
+    },
+    /// A ConfigMap under the name of a Job's task isn't ours. Whatever it holds would run with the store's credentials.
+    #[error("ConfigMap {name} exists and is not the task of its Job; delete it and the Job is made")]
+    ForeignTask {
+        /// Name of the ConfigMap.
         name: String,
     },
     /// Any other request.
@@ -199,6 +203,7 @@ impl Performer<'_> {
         for job in list.items.iter().filter(|job| going && job.owner_references().is_empty()) {
             // Made while the Migration was going away, and so without an owner that would take it along.
             self.delete_job(&job.name_any(), None, PropagationPolicy::Background).await?;
+            self.delete_task(&job.name_any()).await?;
         }
         let kept = self.migration.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
         self.write_finalizers(kept, "take the finalizer off the Migration").await
@@ -230,8 +235,7 @@ impl Performer<'_> {
         let frozen = self.frozen.ok_or(EffectError::NoPlan)?;
         let index = frozen.plan.index_of(&order.phase).ok_or(EffectError::NoPlan)?;
         let at = At { migration: self.migration, spec: &frozen.plan.spec, index, phase: &frozen.plan.phases()[index] };
-        let mut job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
-        self.adorn(&mut job, order);
+        let job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
         let scripts = frozen.scripts.get(&order.phase).filter(|_| !order.tombstone);
         if let (Some(sql), Some(scripts)) = (&at.phase.sql, scripts) {
             let past_no_return = frozen.plan.point_of_no_return().is_some_and(|first| index >= first);
@@ -249,52 +253,43 @@ impl Performer<'_> {
         }
     }
 
-    /// What every Job of ours carries, whoever wrote its template.
-    fn adorn(&self, job: &mut Job, order: &JobOrder) {
-        let labels = self.labels(&order.phase);
-        job.metadata.name = Some(order.name.clone());
-        job.metadata.labels.get_or_insert_default().extend(labels.clone());
-        let owner = self.migration.controller_owner_ref(&()).filter(|_| !order.orphan);
-        job.metadata.owner_references = Some(owner.into_iter().collect());
-        job.metadata.finalizers = (!order.tombstone).then(|| vec![CHILD_FINALIZER.to_owned()]);
-        let Some(spec) = job.spec.as_mut() else { return };
-        // Retries are the engine's: it alone knows whether another try is still wanted.
-        spec.backoff_limit = Some(0);
-        spec.pod_replacement_policy = Some("Failed".to_owned());
-        spec.ttl_seconds_after_finished = None;
-        spec.suspend = order.tombstone.then_some(true);
-        if spec.completion_mode.as_deref() == Some("Indexed") && spec.backoff_limit_per_index.is_some() {
-            spec.backoff_limit = None;
-        }
-        let metadata = spec.template.metadata.get_or_insert_default();
-        metadata.labels.get_or_insert_default().extend(labels);
-    }
-
-    fn labels(&self, phase: &str) -> BTreeMap<String, String> {
-        BTreeMap::from([
-            (UID_LABEL.to_owned(), self.migration.uid().unwrap_or_default()),
-            (NAME_LABEL.to_owned(), self.migration.name_any().chars().take(63).collect()),
-            (PHASE_LABEL.to_owned(), phase.to_owned()),
-        ])
-    }
-
     /// The task of a Job of ours, as an immutable ConfigMap of the same name.
     async fn create_task(&self, mut task: ConfigMap) -> Result<(), EffectError> {
-        task.metadata.labels = Some(self.labels(""));
-        if let Some(labels) = &mut task.metadata.labels {
-            labels.remove(PHASE_LABEL);
-        }
-        // Without an owner while the Migration goes away, like its Job; the Job then takes it along.
+        task.metadata.labels = Some(actions::labels(self.migration));
+        // Without an owner while the Migration goes away, like its Job; it is deleted once the Job is settled.
         let going = self.migration.metadata.deletion_timestamp.is_some();
         let owner = self.migration.controller_owner_ref(&()).filter(|_| !going);
         task.metadata.owner_references = Some(owner.into_iter().collect());
         let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
         match maps.create(&PostParams::default(), &task).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+                // Who may make ConfigMaps may not read the store's Secret: what is there runs only if it is what we said.
+                let live = maps.get(&task.name_any()).await.map_err(api("read the ConfigMap of a Job's task"))?;
+                let ours = live.labels().get(UID_LABEL) == self.migration.uid().as_ref()
+                    && live.immutable == Some(true)
+                    && (&live.data, &live.binary_data) == (&task.data, &None);
+                if ours { Ok(()) } else { Err(EffectError::ForeignTask { name: task.name_any() }) }
+            }
             Err(source) => {
                 Err(EffectError::Api { what: "make the ConfigMap of a Job's task", source: Box::new(source) })
             }
+        }
+    }
+
+    /// Deletes the task of a Job, if it has one.
+    async fn delete_task(&self, job: &str) -> Result<(), EffectError> {
+        let what = "delete the ConfigMap of a Job's task";
+        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
+        let Some(live) = maps.get_metadata_opt(job).await.map_err(api(what))? else { return Ok(()) };
+        if live.labels().get(UID_LABEL) != self.migration.uid().as_ref() {
+            return Ok(());
+        }
+        let preconditions = Some(Preconditions { uid: live.uid(), resource_version: None });
+        match maps.delete(job, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(source) => Err(EffectError::Api { what, source: Box::new(source) }),
         }
     }
 
@@ -305,6 +300,9 @@ impl Performer<'_> {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(source) => return Err(EffectError::Api { what: "settle a Job", source: Box::new(source) }),
+        }
+        if self.migration.metadata.deletion_timestamp.is_some() {
+            self.delete_task(name).await?;
         }
         free(&jobs, name).await
     }

@@ -303,7 +303,12 @@ async fn preflight(migration: &Migration, known: Known<'_>, ctx: &Context) -> Pr
         // A phase that has begun has been asked about before.
         if !begun {
             findings.extend(
-                actions::preflight(At { migration, spec: &candidate.plan.spec, index, phase }, &ctx.client).await,
+                actions::preflight(
+                    At { migration, spec: &candidate.plan.spec, index, phase },
+                    &ctx.client,
+                    &ctx.config.image,
+                )
+                .await,
             );
         }
     }

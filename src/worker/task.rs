@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ladder::Ladder;
 pub use super::verdict::Verdict;
 use crate::{
-    api::Span,
+    api::{SecretKey, Span},
     engine::scripts::{self, VersionedScript},
     stores::postgres::history::{Scope, Turn, Way},
 };
@@ -94,6 +94,9 @@ pub struct StoreRef {
     pub name: String,
     /// File with the connection URI, out of the Secret that is mounted.
     pub uri_file: PathBuf,
+    /// Where the file comes from, for whoever has to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretKey>,
 }
 
 /// What lint lets pass.
@@ -236,6 +239,7 @@ mod tests {
         task.statement_timeout = Some(Span::secs(9));
         task.lint = LintTask { allow: vec!["cluster".into()], past_no_return: true };
         task.adopt = vec!["u-0".into()];
+        task.store.secret = Some(SecretKey { name: "inventory-db".into(), key: "uri".into() });
         let text = serde_json::to_value(&task).unwrap();
         assert_eq!(read(&text).unwrap(), task);
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stores::Finding;
+use crate::stores::{Finding, postgres::redact::Redactor};
 
 /// Version of a verdict's meaning.
 pub const FORMAT_VERSION: u32 = 1;
@@ -101,6 +101,11 @@ impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         Self::from(outcome.exit_code())
     }
+}
+
+/// A text that others wrote, without what has the form of a credential.
+pub fn cleared(text: &str) -> String {
+    Redactor::default().redact(text)
 }
 
 impl Verdict {

@@ -6,7 +6,7 @@ use alongside::api::{DeletionPolicy, Migration, PhaseState, UID_LABEL};
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
     batch::v1::Job,
-    core::v1::{Namespace, Pod},
+    core::v1::{ConfigMap, Namespace, Pod},
 };
 use kube::{
     Api,
@@ -58,13 +58,17 @@ async fn deleted_at(policy: PropagationPolicy, place: Place, home: Home) {
 }
 
 /// The garbage collector finds nothing that it may not take.
-async fn no_child_is_left(home: &Home) {
+pub async fn no_child_is_left(home: &Home) {
     let ours = ListParams::default().labels(UID_LABEL);
     within(PATIENCE, "no child is left", async || {
         let jobs = home.all::<Job>().list(&ours).await.map_err(|error| error.to_string())?.items.len();
         let pods = home.all::<Pod>().list(&ours).await.map_err(|error| error.to_string())?.items.len();
         let plans = home.all::<ControllerRevision>().list(&ours).await.map_err(|error| error.to_string())?.items.len();
-        if (jobs, pods, plans) == (0, 0, 0) { Ok(()) } else { Err(format!("{jobs} Jobs, {pods} pods, {plans} plans")) }
+        let tasks = home.all::<ConfigMap>().list(&ours).await.map_err(|error| error.to_string())?.items.len();
+        match (jobs, pods, plans, tasks) {
+            (0, 0, 0, 0) => Ok(()),
+            _ => Err(format!("{jobs} Jobs, {pods} pods, {plans} plans, {tasks} ConfigMaps")),
+        }
     })
     .await;
 }

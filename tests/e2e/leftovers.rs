@@ -32,6 +32,7 @@ pub fn stories() -> Vec<Story> {
     stories![
         a_flip_that_a_policy_denies_is_refused_before_the_first_effect,
         a_flip_that_a_policy_denies_later_is_told_and_follows_once_the_policy_goes,
+        an_undo_that_the_api_server_would_refuse_is_told_before_the_first_effect,
         a_frozen_leaders_drain_restarts_no_pod_once_its_successor_has_rolled_back,
         a_drain_whose_time_is_over_restarts_no_pod_any_more,
     ]
@@ -66,6 +67,19 @@ async fn a_flip_that_a_policy_denies_later_is_told_and_follows_once_the_policy_g
     policy.goes().await;
     migration.comes_to(State::Succeeded).await;
     app.serves("v2").await;
+}
+
+async fn an_undo_that_the_api_server_would_refuse_is_told_before_the_first_effect(home: Home) {
+    let _operator = home.leader("a").await;
+    let mut prepare = prepare(&home);
+    let container = &mut prepare["job"]["undo"]["spec"]["template"]["spec"]["containers"][0];
+    container["resources"] = json!({ "requests": { "memory": "2Gi" }, "limits": { "memory": "1Gi" } });
+    let migration = home.migrates("work", phases([prepare, approval()])).await;
+    let status = migration.holds_for("PreflightRefused").await;
+    let told = "spec.phases[0].job: a dry run of the undo Job was refused";
+    assert!(status.message.contains(told), "{}", status.message);
+    assert!(status.message.contains("must be less than or equal to memory limit"), "{}", status.message);
+    assert_eq!(home.times("prepare"), 0);
 }
 
 async fn a_frozen_leaders_drain_restarts_no_pod_once_its_successor_has_rolled_back(home: Home) {

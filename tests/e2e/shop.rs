@@ -2,11 +2,20 @@
 
 use std::{process::Command, time::Duration};
 
-use alongside::api::{PhaseState, State};
+use alongside::{
+    api::{PhaseState, State, UID_LABEL},
+    engine::effect::{JobRole, job_name},
+};
+use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, PropagationPolicy},
+};
 use serde_json::json;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
+    deletion::no_child_is_left,
     home::Home,
     journey::phase,
     phases::{approval, bake, guard, guarded, phases},
@@ -27,6 +36,9 @@ pub fn stories() -> Vec<Story> {
     stories![
         a_schema_and_kept_connections_go_forward_and_a_breach_takes_both_back,
         a_script_that_fails_leaves_the_schema_as_it_was_and_says_why,
+        a_secret_that_is_not_there_is_named_and_asked_for_again,
+        a_schema_is_taken_back_when_its_migration_is_deleted_and_no_script_is_left,
+        a_task_that_someone_else_has_put_in_the_jobs_way_is_never_run,
     ]
 }
 
@@ -70,6 +82,66 @@ async fn a_script_that_fails_leaves_the_schema_as_it_was_and_says_why(home: Home
     let rollback = status.rollback.expect("it was rolled back");
     assert!(rollback.message.contains("division by zero"), "{}", rollback.message);
     assert!(!shop.has_the_column());
+}
+
+async fn a_secret_that_is_not_there_is_named_and_asked_for_again(home: Home) {
+    home.stage().images(|| load_images(&home)).await;
+    let _operator = home.leader("a").await;
+    let script = json!({ "store": "inventory", "up": { "inline": "SELECT 1" }, "onRollback": "Keep" });
+    let mut spec = phases([json!({ "name": "expand", "sql": script })]);
+    spec["stores"] = Shop::store();
+    let migration = home.migrates("to-v2", spec).await;
+    let status = migration.holds_for("RetryLater").await;
+    assert!(status.message.contains("There is no Secret inventory-db with the key uri"), "{}", status.message);
+    assert_eq!(phase(&status, "expand").state, PhaseState::Pending);
+    Shop::opens(&home, &[]).await;
+    migration.comes_to(State::Succeeded).await;
+}
+
+async fn a_schema_is_taken_back_when_its_migration_is_deleted_and_no_script_is_left(home: Home) {
+    let shop = Shop::opens(&home, &[]).await;
+    let _operator = home.leader("a").await;
+    let mut spec = phases([shop.expands("ALTER TABLE items ADD COLUMN sku text"), approval()]);
+    spec["stores"] = Shop::store();
+    let migration = home.migrates("to-v2", spec).await;
+    migration.holds_for("Approval").await;
+    assert!(shop.has_the_column());
+    migration.is_deleted(PropagationPolicy::Foreground).await;
+    migration.is_gone().await;
+    assert!(!shop.has_the_column());
+    no_child_is_left(&home).await;
+}
+
+async fn a_task_that_someone_else_has_put_in_the_jobs_way_is_never_run(home: Home) {
+    let shop = Shop::opens(&home, &[]).await;
+    let operator = home.leader("a").await;
+    let wanted = "ALTER TABLE items ADD COLUMN sku text";
+    let mut spec = phases([approval(), shop.expands(wanted)]);
+    spec["stores"] = Shop::store();
+    let migration = home.migrates("to-v2", spec).await;
+    migration.holds_for("Approval").await;
+
+    // They have seen the task of the question before, and put theirs under the next name, in our name.
+    let maps = home.all::<ConfigMap>();
+    let uid = migration.object().await.uid().expect("it has a UID");
+    let asked = maps.list(&ListParams::default().labels(&format!("{UID_LABEL}={uid}"))).await;
+    let asked = asked.expect("ConfigMaps can be listed").items.pop().expect("the store was asked");
+    let theirs =
+        asked.data.expect("a task is data")["task.json"].replace("Preflight", "Up").replace(wanted, "DROP TABLE items");
+    let name = job_name("to-v2", &uid, "", "expand", JobRole::Do, 1, 1);
+    let map = json!({
+        "metadata": { "name": name, "labels": { UID_LABEL: uid } },
+        "data": { "task.json": theirs },
+        "immutable": true,
+    });
+    home.create::<ConfigMap>(map).await;
+    migration.is_approved().await;
+    operator.says(&format!("ConfigMap {name} exists and is not the task of its Job")).await;
+    assert_eq!(home.all::<Job>().get_opt(&name).await.expect("Jobs can be read"), None);
+
+    maps.delete(&name, &DeleteParams::default()).await.expect("the ConfigMap can be deleted");
+    migration.comes_to(State::Succeeded).await;
+    assert!(shop.has_the_column());
 }
 
 /// The example app in a story's home.

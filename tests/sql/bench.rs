@@ -77,7 +77,7 @@ impl Bench {
             attempt: 1,
             try_: 1,
             role: Role::Up,
-            store: StoreRef { name: "inventory".into(), uri_file: self.path("uri") },
+            store: StoreRef { name: "inventory".into(), uri_file: self.path("uri"), secret: None },
             scripts,
             lock_timeout: Span::millis(300),
             statement_timeout: None,

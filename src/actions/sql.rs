@@ -95,7 +95,6 @@ fn secret(stores: &[Store], name: &str) -> Option<SecretVolumeSource> {
         default_mode: Some(0o444),
         // Without it the pod would never start, and nobody would say why: the worker does.
         optional: Some(true),
-        ..SecretVolumeSource::default()
     })
 }
 

@@ -101,7 +101,7 @@ async fn a_secret_that_is_not_there_is_named_and_asked_for_again(home: Home) {
 async fn a_schema_is_taken_back_when_its_migration_is_deleted_and_no_script_is_left(home: Home) {
     let shop = Shop::opens(&home, &[]).await;
     let _operator = home.leader("a").await;
-    let mut spec = phases([shop.expands("ALTER TABLE items ADD COLUMN sku text"), approval()]);
+    let mut spec = phases([Shop::expands("ALTER TABLE items ADD COLUMN sku text"), approval()]);
     spec["stores"] = Shop::store();
     let migration = home.migrates("to-v2", spec).await;
     migration.holds_for("Approval").await;
@@ -116,7 +116,7 @@ async fn a_task_that_someone_else_has_put_in_the_jobs_way_is_never_run(home: Hom
     let shop = Shop::opens(&home, &[]).await;
     let operator = home.leader("a").await;
     let wanted = "ALTER TABLE items ADD COLUMN sku text";
-    let mut spec = phases([approval(), shop.expands(wanted)]);
+    let mut spec = phases([approval(), Shop::expands(wanted)]);
     spec["stores"] = Shop::store();
     let migration = home.migrates("to-v2", spec).await;
     migration.holds_for("Approval").await;

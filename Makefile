@@ -52,8 +52,8 @@ test: setup ## Everything: checks, unit, property and model tests, real database
 	@tests/run
 
 .PHONY: soak
-soak: setup ## The long runs: bigger models, more schedules
-	cargo test --workspace --features alongside/fault-points -- --ignored
+soak: ## The long run: many more random walks through the model
+	cargo test --features alongside/fault-points --test model -- --ignored --nocapture
 
 .PHONY: cluster
 cluster: setup ## A Kubernetes cluster to look around in

@@ -75,7 +75,7 @@ async fn write(migration: &Migration, status: MigrationStatus, ctx: &Context) ->
     ctx.metrics.status_writes.inc();
     match api.replace_status(&name, &PostParams::default(), &body).await {
         Ok(written) => {
-            ctx.memories.with(&uid, |memory| memory.written = written.resource_version());
+            ctx.memories.with_known(&uid, |memory| memory.written = written.resource_version());
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Err(RecordError::Outdated),

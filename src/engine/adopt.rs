@@ -8,7 +8,7 @@ use super::{
     hold::Hold,
     plan::{self, Action, Plan},
     traffic,
-    world::{RESYNC, Weight},
+    world::{Finding, RESYNC, Weight},
 };
 
 /// How soon to ask again about something that may mend itself, such as a pod that isn't ready yet.
@@ -35,8 +35,7 @@ impl Draft<'_> {
         let candidate = match plans.candidate {
             Ok(plan) => plan,
             Err(findings) => {
-                self.hold(Hold::PreflightRefused(findings.to_vec()));
-                self.wake_in(RESYNC);
+                self.is_kept_back(findings);
                 return None;
             }
         };
@@ -51,20 +50,23 @@ impl Draft<'_> {
             self.wake_in(traffic::LOOK_AGAIN);
             return None;
         }
-        let weighs = |weight| self.world.preflight.findings.iter().filter(move |f| f.weight == weight).cloned();
+        if self.is_kept_back(&self.world.preflight.findings) { None } else { Some(candidate) }
+    }
+
+    /// Whether a finding keeps the plan from being taken over: what only a person can mend comes before what may mend
+    /// itself.
+    fn is_kept_back(&mut self, findings: &[Finding]) -> bool {
+        let weighs = |weight| findings.iter().filter(move |finding| finding.weight == weight).cloned();
         let refused: Vec<_> = weighs(Weight::Refuse).collect();
-        let waits = weighs(Weight::Wait).next();
         if !refused.is_empty() {
             self.hold(Hold::PreflightRefused(refused));
             self.wake_in(RESYNC);
-            return None;
+            return true;
         }
-        if let Some(finding) = waits {
-            self.hold(Hold::PreflightWaits(finding));
-            self.wake_in(ASK_AGAIN);
-            return None;
-        }
-        Some(candidate)
+        let Some(finding) = weighs(Weight::Wait).next() else { return false };
+        self.hold(Hold::PreflightWaits(finding));
+        self.wake_in(ASK_AGAIN);
+        true
     }
 
     /// Makes a plan the one that all effects come from, keeping what has begun.

@@ -47,6 +47,20 @@ impl Effect {
     pub const NAMES: [&'static str; 8] =
         ["FreezePlan", "AddFinalizer", "RemoveFinalizer", "CreateJob", "SettleJob", "StopJob", "PatchService", "Drain"];
 
+    /// Whether it writes to the API server. A drain only asks pods.
+    pub fn changes_the_cluster(&self) -> bool {
+        match self {
+            Effect::FreezePlan { .. }
+            | Effect::AddFinalizer
+            | Effect::RemoveFinalizer
+            | Effect::CreateJob(_)
+            | Effect::SettleJob { .. }
+            | Effect::StopJob { .. }
+            | Effect::PatchService(_) => true,
+            Effect::Drain(_) => false,
+        }
+    }
+
     /// The name of its kind.
     pub fn name(&self) -> &'static str {
         let index = match self {

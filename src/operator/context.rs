@@ -1,7 +1,7 @@
 //! What every reconcile shares.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use kube::{
     runtime::{
         events::Recorder,
         reflector::{ObjectRef, Store},
+        watcher,
     },
 };
 use tokio::sync::mpsc;
@@ -98,11 +99,57 @@ pub struct Memory {
     pub in_flight: CancellationToken,
 }
 
+impl Context {
+    /// Whether a Migration is in the cache still.
+    pub fn holds(&self, migration: &Migration) -> bool {
+        let cached = self.migrations.get(&ObjectRef::from_obj(migration));
+        cached.is_some_and(|cached| cached.metadata.uid == migration.metadata.uid)
+    }
+
+    /// Follows what happens to the cache of Migrations: forgets those that are gone.
+    pub fn forget_the_gone(&self, event: &watcher::Event<Migration>) {
+        match event {
+            watcher::Event::Delete(migration) => self.forget(migration.metadata.uid.as_deref().unwrap_or_default()),
+            // Nobody told of those that went while the watch was interrupted.
+            watcher::Event::InitDone => {
+                let there: HashSet<_> =
+                    self.migrations.state().iter().filter_map(|migration| migration.metadata.uid.clone()).collect();
+                for uid in self.memories.uids().iter().filter(|uid| !there.contains(*uid)) {
+                    self.forget(uid);
+                }
+            }
+            watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_) => {}
+        }
+    }
+
+    /// Forgets a Migration that doesn't exist any more.
+    pub fn forget(&self, uid: &str) {
+        self.board.forget(uid);
+        self.traffic.forget(uid);
+        self.drains.forget(uid);
+        self.plans.forget(uid);
+        self.memories.forget(uid);
+    }
+}
+
 impl Memories {
     /// Looks at or changes what is remembered of a Migration.
     pub fn with<T>(&self, uid: &str, look: impl FnOnce(&mut Memory) -> T) -> T {
         let mut all = self.0.lock().expect("nothing panics while it holds this lock");
         look(all.entry(uid.to_owned()).or_default())
+    }
+
+    /// Looks at or changes what is remembered of a Migration, unless it has been forgotten.
+    pub fn with_known(&self, uid: &str, look: impl FnOnce(&mut Memory)) {
+        let mut all = self.0.lock().expect("nothing panics while it holds this lock");
+        if let Some(memory) = all.get_mut(uid) {
+            look(memory);
+        }
+    }
+
+    /// The UIDs of all that is remembered.
+    pub fn uids(&self) -> Vec<String> {
+        self.0.lock().expect("nothing panics while it holds this lock").keys().cloned().collect()
     }
 
     /// Forgets a Migration.
@@ -130,7 +177,7 @@ impl Memories {
             Some(error) => Some(error.to_string()),
             None => None,
         };
-        self.with(uid, |memory| match why {
+        self.with_known(uid, |memory| match why {
             Some(why) => drop(memory.jobs_refused.insert(name.to_owned(), why)),
             None => drop(memory.jobs_refused.remove(name)),
         });
@@ -138,11 +185,12 @@ impl Memories {
 
     /// The delay after one more error.
     pub fn backoff(&self, uid: &str) -> Duration {
-        self.with(uid, |memory| {
-            let delay = FIRST_BACKOFF.saturating_mul(1 << memory.errors.min(16)).min(LONGEST_BACKOFF);
+        let mut delay = FIRST_BACKOFF;
+        self.with_known(uid, |memory| {
+            delay = FIRST_BACKOFF.saturating_mul(1 << memory.errors.min(16)).min(LONGEST_BACKOFF);
             memory.errors = memory.errors.saturating_add(1);
-            delay
-        })
+        });
+        delay
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// What readiness waits for, each by its name.
@@ -83,12 +84,20 @@ struct Surface {
     registry: Arc<Registry>,
 }
 
-/// Serves until `stop`.
+/// Listens.
 ///
 /// # Errors
 /// The address can't be listened on.
+pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until `stop`.
+///
+/// # Errors
+/// It can't go on listening.
 pub async fn serve(
-    address: SocketAddr,
+    listener: TcpListener,
     readiness: Readiness,
     registry: Arc<Registry>,
     stop: CancellationToken,
@@ -100,7 +109,6 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(surface);
-    let listener = tokio::net::TcpListener::bind(address).await?;
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

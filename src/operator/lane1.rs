@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -28,12 +28,15 @@ const TRIES: usize = 5;
 /// again: many times what a loaded API server needs, and short against how long users bear a bad side.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Acts on each breach, and wakes the reconcile for everything else that the board tells. Ends with `stop`.
+/// Acts on each breach, and wakes the reconcile for everything else that the board tells. Ends with `stop`, once no
+/// write is in flight any more.
 pub async fn run(mut events: Events, ctx: Shared, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let mut acting = JoinSet::new();
     loop {
         let event = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
+            Some(_) = acting.join_next() => continue,
             event = events.next() => event,
         };
         let migration = ObjectRef::new(&event.key.name).within(&event.key.namespace);
@@ -42,11 +45,12 @@ pub async fn run(mut events: Events, ctx: Shared, stop: CancellationToken) {
             EventKind::Changed => false,
         };
         if breach && ctx.leadership.term().is_some() {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else { break };
+            let stop = stop.clone();
             let (ctx, uid) = (ctx.clone(), event.key.uid.clone());
             let migration = migration.clone();
-            tokio::spawn(async move {
-                act(&migration, &uid, &ctx).await;
+            acting.spawn(async move {
+                act(&migration, &uid, &ctx, &stop).await;
                 drop(permit);
                 drop(ctx.wake.send(migration));
             });
@@ -54,20 +58,21 @@ pub async fn run(mut events: Events, ctx: Shared, stop: CancellationToken) {
             drop(ctx.wake.send(migration));
         }
     }
+    while acting.join_next().await.is_some() {}
 }
 
 /// Takes one Migration's traffic back, if its decision says so.
-async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context) {
+async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context, stop: &CancellationToken) {
     let Some(migration) = ctx.migrations.get(reference).filter(|m| m.uid().as_deref() == Some(uid)) else { return };
     // What the ordinary reconcile would still do was decided before the breach.
-    ctx.memories.with(uid, |memory| memory.in_flight.cancel());
+    ctx.memories.with_known(uid, |memory| memory.in_flight.cancel());
     let Ok(Ok(Some(frozen))) = timeout(PATIENCE, ctx.plans.frozen(&migration, &ctx.lane_1)).await else { return };
     let known = Known { frozen: Some(&frozen), candidate: Ok(&frozen) };
     let plans = Plans { frozen: Some(&frozen.plan), candidate: Ok(&frozen.plan) };
     let performer = Performer { migration: &migration, frozen: Some(&frozen), candidate: None, ctx };
     let mut look = Look::Cached;
     for _ in 0..TRIES {
-        if ctx.leadership.term().is_none() {
+        if ctx.leadership.term().is_none() || stop.is_cancelled() {
             return;
         }
         let Ok(world) = timeout(PATIENCE, observe::world(&migration, known, look, ctx)).await else { continue };

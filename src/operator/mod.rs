@@ -19,7 +19,7 @@ mod watches;
 use std::{sync::Arc, time::Duration};
 
 pub use config::{Config, LogFormat};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api, Client,
     runtime::{
@@ -77,7 +77,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let (board, events) = Board::start(providers);
     board.register(&mut registry);
     let readiness = Readiness::of(&["migrations", "jobs"]);
-    let http = tokio::spawn(http::serve(config.http, readiness.clone(), Arc::new(registry), stop.clone()));
+    // One that can't be probed or scraped had better not lead.
+    let listener = http::listen(config.http).await.map_err(OperatorError::Http)?;
+    let http = tokio::spawn(http::serve(listener, readiness.clone(), Arc::new(registry), stop.clone()));
 
     let (election, leadership) =
         Election::new(connect(kubeconfig.clone())?, &config.lease_namespace, &config.lease_name, &config.identity);
@@ -85,13 +87,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let (wake, woken) = mpsc::unbounded_channel();
     let (jobs, job_watch) = caches::jobs(scoped(&client, &config), wake.clone(), readiness.clone());
     let (store, writer) = reflector::store();
-    let changes = caches::migrations(scoped(&client, &config), writer, readiness.clone(), metrics.unreadable.clone())
-        .applied_objects();
-    let controller = Controller::for_stream(changes, store.clone())
-        .with_config(ControllerConfig::default().concurrency(config.workers))
-        .reconcile_on(UnboundedReceiverStream::new(woken))
-        .reconcile_all_on(WatchStream::from_changes(leadership.changes()).map(|_| ()))
-        .graceful_shutdown_on(stop.clone().cancelled_owned());
     let ctx: Shared = Arc::new(Context {
         lane_1: connect(in_haste(kubeconfig))?,
         migrations: store.clone(),
@@ -112,21 +107,32 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         client,
         config,
     });
+    let cached = ctx.clone();
+    let migrations = scoped(&ctx.client, &ctx.config);
+    let changes = caches::migrations(migrations, writer, readiness, metrics.unreadable.clone())
+        .inspect_ok(move |event| cached.forget_the_gone(event))
+        .applied_objects();
+    let controller = Controller::for_stream(changes, store.clone())
+        .with_config(ControllerConfig::default().concurrency(ctx.config.workers))
+        .reconcile_on(UnboundedReceiverStream::new(woken))
+        .reconcile_all_on(WatchStream::from_changes(leadership.changes()).map(|_| ()))
+        .graceful_shutdown_on(stop.clone().cancelled_owned());
     let lane_1 = tokio::spawn(lane1::run(events, ctx.clone(), stop.clone()));
     let leads = tokio::spawn(show_standing(leadership.changes(), metrics));
     // Each outcome has been told where it arose: of a watch, of a reconcile.
     let reconciling =
         controller.run(reconcile::reconcile, reconcile::on_error, ctx).for_each(|_| std::future::ready(()));
-    // The lease is given up only once no reconcile is in flight: a successor then finds nothing half done.
+    // The lease is given up only once nothing is in flight, of a reconcile or of lane 1: a successor then finds nothing
+    // half done.
     let election_stop = CancellationToken::new();
     let election = tokio::spawn(election.run(election_stop.clone()));
     reconciling.await;
-    lane_1.abort();
+    stop.cancel();
+    let _ = lane_1.await;
     election_stop.cancel();
     let _ = election.await;
     job_watch.abort();
     leads.abort();
-    stop.cancel();
     match http.await {
         Ok(served) => served.map_err(OperatorError::Http),
         Err(_) => Ok(()),

@@ -59,19 +59,24 @@ pub async fn reconcile(migration: Arc<Migration>, ctx: Shared) -> Result<Action,
         memory.in_flight = tokio_util::sync::CancellationToken::new();
         memory.in_flight.clone()
     });
-    tokio::select! {
+    let done = tokio::select! {
         biased;
         // Lane 1 has taken over, and wakes us when it is done.
         () = cancelled.cancelled() => Ok(Action::await_change()),
         done = tokio::time::timeout(LONGEST, step(&migration, &ctx)) => {
-            let done = done?;
             ctx.metrics.reconcile_seconds.observe(began.elapsed().as_secs_f64());
-            if done.is_ok() {
-                ctx.memories.with(&uid, |memory| memory.errors = 0);
-            }
-            done
+            done.unwrap_or_else(|late| Err(late.into()))
         }
+    };
+    // It may have gone meanwhile, and been remembered again by this very look.
+    if !ctx.holds(&migration) {
+        ctx.forget(&uid);
+        return Ok(Action::await_change());
     }
+    if done.is_ok() {
+        ctx.memories.with(&uid, |memory| memory.errors = 0);
+    }
+    done
 }
 
 #[tracing::instrument(name = "reconcile", skip_all, fields(migration = cached.name_any(), namespace = cached.namespace(), phase))]
@@ -232,14 +237,9 @@ fn watch_set(migration: &Migration, frozen: &Frozen) -> WatchSet {
     }
 }
 
-/// Forgets a Migration that doesn't exist any more.
+/// A Migration that doesn't exist any more.
 fn gone(migration: &Migration, ctx: &Context) -> Action {
-    let uid = migration.uid().unwrap_or_default();
-    ctx.board.forget(&uid);
-    ctx.traffic.forget(&uid);
-    ctx.drains.forget(&uid);
-    ctx.plans.forget(&uid);
-    ctx.memories.forget(&uid);
+    ctx.forget(migration.metadata.uid.as_deref().unwrap_or_default());
     Action::await_change()
 }
 

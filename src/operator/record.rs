@@ -41,7 +41,8 @@ impl Recorded {
     }
 }
 
-/// Writes a decision's status, if it has changed.
+/// Writes a decision's status, if it has changed. If it hasn't, what is asked for again goes out only if the Migration is
+/// still as it was when the decision was made: another leader may have gone on from there.
 ///
 /// # Errors
 /// None of the effects may be performed then.
@@ -52,8 +53,17 @@ pub async fn record(migration: &Migration, decision: &Decision, ctx: &Context) -
         write(migration, decision.status.clone(), ctx).await?;
         fault::point(fault::RECORD, Moment::After).await;
         tell(migration, decision.notes.clone(), ctx);
+    } else if decision.after.iter().any(Effect::changes_the_cluster) {
+        is_unchanged(migration, ctx).await?;
     }
     Ok(Recorded { effects: decision.after.clone() })
+}
+
+async fn is_unchanged(migration: &Migration, ctx: &Context) -> Result<(), RecordError> {
+    let api: Api<Migration> = Api::namespaced(ctx.client.clone(), &migration.namespace().unwrap_or_default());
+    let live = api.get_metadata_opt(&migration.name_any()).await.map_err(|error| RecordError::Api(Box::new(error)))?;
+    let live = live.filter(|live| live.uid() == migration.uid()).ok_or(RecordError::Gone)?;
+    if live.resource_version() == migration.resource_version() { Ok(()) } else { Err(RecordError::Outdated) }
 }
 
 async fn write(migration: &Migration, status: MigrationStatus, ctx: &Context) -> Result<(), RecordError> {
@@ -75,7 +85,7 @@ async fn write(migration: &Migration, status: MigrationStatus, ctx: &Context) ->
     ctx.metrics.status_writes.inc();
     match api.replace_status(&name, &PostParams::default(), &body).await {
         Ok(written) => {
-            ctx.memories.with(&uid, |memory| memory.written = written.resource_version());
+            ctx.memories.with_known(&uid, |memory| memory.written = written.resource_version());
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Err(RecordError::Outdated),

@@ -5,14 +5,14 @@ use std::time::Duration;
 use alongside::api::{PhaseState, State};
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PropagationPolicy},
 };
 use serde_json::{Value, json};
 
 use crate::{
     home::Home,
     operator::Operator,
-    phases::{approval, phases, prepare},
+    phases::{approval, guard, guarded, phases, prepare},
     stage::{OPERATOR, RELEASE},
     story::{Story, stories},
     support::wait::within,
@@ -20,7 +20,27 @@ use crate::{
 
 /// The stories of this file.
 pub fn stories() -> Vec<Story> {
-    stories![a_migration_that_a_newer_release_wrote_keeps_nobody_else_from_going_on]
+    stories![
+        a_migration_that_a_newer_release_wrote_keeps_nobody_else_from_going_on,
+        a_migration_that_is_deleted_before_it_has_begun_is_forgotten,
+    ]
+}
+
+async fn a_migration_that_is_deleted_before_it_has_begun_is_forgotten(home: Home) {
+    let operator = home.leader("a").await;
+    let standby = home.operator("b");
+    standby.stands_by().await;
+    // Nobody reports this figure, so the migration waits before its first effect, and has no finalizer.
+    let journey = home.migrates("premature", guarded([guard(&home, "nobodys")], [approval()])).await;
+    journey.holds_for("GuardSilent").await;
+    for operator in [&operator, &standby] {
+        operator.measures("premature").await;
+    }
+
+    journey.is_deleted(PropagationPolicy::Background).await;
+    for operator in [&operator, &standby] {
+        operator.measures_no_more("premature").await;
+    }
 }
 
 async fn a_migration_that_a_newer_release_wrote_keeps_nobody_else_from_going_on(home: Home) {

@@ -83,6 +83,26 @@ impl Operator {
         value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("it has no metric {name}"))
     }
 
+    /// Waits until one of its metrics speaks of `name`.
+    pub async fn measures(&self, name: &str) {
+        let sentence = format!("operator {} measures something of {name}", self.name);
+        within(PATIENCE, &sentence, async || {
+            let text = self.get("metrics").await?;
+            if text.contains(name) { Ok(()) } else { Err("it doesn't".to_owned()) }
+        })
+        .await;
+    }
+
+    /// Waits until none of its metrics speaks of `name` any more.
+    pub async fn measures_no_more(&self, name: &str) {
+        let sentence = format!("operator {} measures nothing of {name}", self.name);
+        within(PATIENCE, &sentence, async || {
+            let text = self.get("metrics").await?;
+            text.lines().find(|line| line.contains(name)).map_or(Ok(()), |line| Err(line.to_owned()))
+        })
+        .await;
+    }
+
     /// What it answers at a path of its own.
     pub async fn get(&self, path: &str) -> Result<String, String> {
         let url = format!("http://{}/{path}", self.address);

@@ -49,6 +49,22 @@ fn what_may_mend_itself_is_waited_for() {
 }
 
 #[test]
+fn a_script_that_could_not_be_read_just_now_is_waited_for_and_one_that_is_not_there_stalls() {
+    let mut scene = given(migration().sql("expand"));
+    let unread = finding("spec.phases[0].sql", "ConfigMap scripts could not be read", Weight::Wait);
+    scene.candidate_fails = Some(vec![unread.clone()]);
+    scene.settle();
+    assert_eq!((scene.hold(), scene.status.state), (Some("PreflightWaits"), State::Preflight));
+    let absent = finding("spec.phases[1].sql", "ConfigMap scripts does not exist", Weight::Refuse);
+    scene.candidate_fails = Some(vec![unread, absent]);
+    scene.settle();
+    assert_eq!((scene.hold(), scene.status.state), (Some("PreflightRefused"), State::Stalled));
+    assert!(scene.status.message.contains("does not exist"), "{}", scene.status.message);
+    scene.candidate_fails = None;
+    scene.run_to_state(State::Succeeded);
+}
+
+#[test]
 fn a_spec_that_cannot_be_frozen_is_told_what_is_wrong() {
     let mut scene = given(job_switch_bake());
     scene.candidate_fails = Some(vec![finding("spec.phases[0].sql.from", "no ConfigMap of that name", Weight::Refuse)]);

@@ -116,6 +116,11 @@ impl Draft<'_> {
     /// Whether the plan is written down and the Migration can't vanish under us.
     pub fn plan_is_safe(&mut self, plans: &Plans<'_>) -> bool {
         let Some(plan) = self.status.plan.clone() else { return false };
+        if self.world.plan_foreign {
+            self.hold(Hold::PlanForeign(plan.revision));
+            self.wake_in(RESYNC);
+            return false;
+        }
         if !self.world.plan_stored || self.plan.hash != plan.hash {
             match plans.candidate {
                 Ok(candidate) if candidate.hash == plan.hash => {
@@ -144,7 +149,23 @@ impl Draft<'_> {
             self.wake_in(traffic::LOOK_AGAIN);
             return false;
         }
+        if let Some(why) = self.status_contradicts_plan() {
+            self.hold(Hold::StatusForeign { why });
+            self.wake_in(RESYNC);
+            return false;
+        }
         true
+    }
+
+    /// What in status, restored from a copy or edited by hand, can't have been written for this plan. Nothing is begun
+    /// or followed by it; the way back asks for each phase by its name, and goes on.
+    fn status_contradicts_plan(&self) -> Option<String> {
+        let planned = self.plan.phases();
+        if planned.len() != self.status.phases.len() {
+            return Some(format!("status has {} phases and the plan {}", self.status.phases.len(), planned.len()));
+        }
+        let odd = planned.iter().zip(&self.status.phases).find(|(planned, known)| planned.name != known.name);
+        odd.map(|(planned, known)| format!("status has phase {} where the plan has {}", known.name, planned.name))
     }
 
     /// At a phase's boundary, takes over what the user has changed since. True if there was something to take over.

@@ -121,6 +121,8 @@ impl Draft<'_> {
             | Hold::PreflightWaits(_)
             | Hold::Storing
             | Hold::PlanLost(_)
+            | Hold::PlanForeign(_)
+            | Hold::StatusForeign { .. }
             | Hold::BegunEdited { .. }
             | Hold::StatusBehind { .. }
             | Hold::PreflightJob { .. }

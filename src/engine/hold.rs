@@ -22,6 +22,10 @@ pub enum Hold {
     Storing,
     /// The frozen plan is gone, and the spec is another by now.
     PlanLost(String),
+    /// The revision under the frozen plan's name holds another plan.
+    PlanForeign(String),
+    /// Status says what can't have been written for this plan.
+    StatusForeign { why: String },
     /// The spec has changed in a phase that has begun.
     BegunEdited { phase: String },
     /// A store is being asked.
@@ -137,6 +141,8 @@ impl Hold {
             Hold::NewerFormat(_)
             | Hold::PreflightRefused(_)
             | Hold::PlanLost(_)
+            | Hold::PlanForeign(_)
+            | Hold::StatusForeign { .. }
             | Hold::BegunEdited { .. }
             | Hold::StatusBehind { .. }
             | Hold::PreflightJobFailed { .. }
@@ -163,6 +169,8 @@ impl Hold {
             Hold::PreflightWaits(_) => "PreflightWaits",
             Hold::Storing => "StoringPlan",
             Hold::PlanLost(_) => "PlanLost",
+            Hold::PlanForeign(_) => "PlanForeign",
+            Hold::StatusForeign { .. } => "StatusForeign",
             Hold::BegunEdited { .. } => "BegunPhaseEdited",
             Hold::StatusBehind { .. } => "StatusBehind",
             Hold::JobRefused { .. } => "JobRefused",
@@ -241,6 +249,12 @@ impl fmt::Display for Hold {
                 "the ControllerRevision {revision} that holds the plan is gone and the spec has changed since; \
                  put the spec back as it was"
             ),
+            Hold::PlanForeign(revision) => write!(
+                f,
+                "the ControllerRevision {revision} doesn't hold the plan that status speaks of; put it back as it was. \
+                 Traffic still goes back"
+            ),
+            Hold::StatusForeign { why } => write!(f, "{why}; put the status back as it was, or roll back"),
             Hold::BegunEdited { phase } => {
                 write!(
                     f,

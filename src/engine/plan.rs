@@ -74,11 +74,16 @@ impl Plan {
         frozen.until = None;
         frozen.deletion_policy = crate::api::DeletionPolicy::default();
         let spec_json = serde_json::to_value(&frozen).expect("a spec that was read as JSON can be written as JSON");
+        Self { hash: Self::hash_of(&spec_json, extra), spec: frozen }
+    }
+
+    /// The hash of a plan by what is written down of it. A release that knows more fields would write a spec otherwise
+    /// than the one that froze it, so a plan is known by its text and not by what it is read as.
+    pub fn hash_of(spec: &serde_json::Value, extra: &serde_json::Value) -> String {
         let mut text = String::new();
-        canonical(&spec_json, &mut text);
+        canonical(spec, &mut text);
         canonical(extra, &mut text);
-        let digest = Sha256::digest(text.as_bytes());
-        Self { hash: hex(&digest[..5]), spec: frozen }
+        hex(&Sha256::digest(text.as_bytes())[..5])
     }
 
     /// The phases in order.

@@ -163,7 +163,8 @@ impl Draft<'_> {
                 return self.keep_phase(index, "the plan that says how to take it back is gone");
             }
             let revision = self.status.plan.as_ref().map(|plan| plan.revision.clone()).unwrap_or_default();
-            self.hold(Hold::PlanLost(revision));
+            let foreign = self.world.plan_foreign;
+            self.hold(if foreign { Hold::PlanForeign(revision) } else { Hold::PlanLost(revision) });
             self.wake_in(RESYNC);
             return false;
         };

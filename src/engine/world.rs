@@ -11,6 +11,7 @@ use super::{
 
 /// Everything a decision looks at besides the plan and what is remembered.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a sighting of its own, and none excludes another")]
 pub struct World {
     /// UID of the Migration.
     pub uid: String,
@@ -36,6 +37,8 @@ pub struct World {
     pub preflight: Preflight,
     /// Whether the frozen plan's ControllerRevision is there.
     pub plan_stored: bool,
+    /// Whether the revision under its name holds another plan.
+    pub plan_foreign: bool,
     /// What the guards say now.
     pub guards: Vec<GuardView>,
     /// Since when every guard has passed without a break and been watched all along.

@@ -95,6 +95,8 @@ pub struct Memory {
     pub look_at: Option<Instant>,
     /// Why a Job could not be made when it was last asked for, by its name.
     pub jobs_refused: BTreeMap<String, String>,
+    /// What has been told of it beside its status.
+    pub told: String,
     /// Cancels the reconcile in flight.
     pub in_flight: CancellationToken,
 }

@@ -11,6 +11,7 @@ use super::{
     context::{Context, Shared, now},
     effects::{EffectError, Performer},
     observe::{self, Known, Look},
+    plans::PlanError,
     record,
 };
 use crate::{
@@ -66,10 +67,16 @@ async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context, stop: &
     let Some(migration) = ctx.migrations.get(reference).filter(|m| m.uid().as_deref() == Some(uid)) else { return };
     // What the ordinary reconcile would still do was decided before the breach.
     ctx.memories.with_known(uid, |memory| memory.in_flight.cancel());
-    let Ok(Ok(Some(frozen))) = timeout(PATIENCE, ctx.plans.frozen(&migration, &ctx.lane_1)).await else { return };
-    let known = Known { frozen: Some(&frozen), candidate: Ok(&frozen) };
-    let plans = Plans { frozen: Some(&frozen.plan), candidate: Ok(&frozen.plan) };
-    let performer = Performer { migration: &migration, frozen: Some(&frozen), candidate: None, ctx };
+    let (frozen, foreign) = match timeout(PATIENCE, ctx.plans.frozen(&migration, &ctx.lane_1)).await {
+        Ok(Ok(frozen)) => (frozen, false),
+        Ok(Err(PlanError::Foreign { .. })) => (None, true),
+        Ok(Err(PlanError::Api { .. })) | Err(_) => return,
+    };
+    let frozen = frozen.as_deref();
+    let known = Known { frozen, foreign, candidate: frozen.ok_or(&[]) };
+    let plan = frozen.map(|frozen| &frozen.plan);
+    let plans = Plans { frozen: plan, candidate: plan.ok_or(&[]) };
+    let performer = Performer { migration: &migration, frozen, candidate: None, ctx };
     let mut look = Look::Cached;
     for _ in 0..TRIES {
         if ctx.leadership.term().is_none() || stop.is_cancelled() {

@@ -123,7 +123,9 @@ impl Election {
 
     fn leads_since(&mut self, asked: Instant) {
         let until = asked + RENEW_DEADLINE;
-        let leads = matches!(*self.standing.borrow(), Standing::Leader { .. });
+        // 1. A leader freezes; 2. its successor leads and hands over; 3. the first one thaws and takes the lease, which
+        // is empty. It hasn't led all along, and what it knows is as old as its term.
+        let leads = matches!(*self.standing.borrow(), Standing::Leader { until, .. } if Instant::now() < until);
         if !leads {
             self.term += 1;
             tracing::info!(term = self.term, "leads from now on");
@@ -233,5 +235,24 @@ impl Election {
             Ok(Err(error)) => tracing::warn!(%error, "could not give the lease up"),
             Err(_) => tracing::warn!("could not give the lease up in time"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leader_that_was_frozen_past_its_deadline_begins_a_new_term() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let config = kube::Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        let (mut election, leadership) = Election::new(client, "home", "lease", "a");
+        election.leads_since(Instant::now());
+        election.leads_since(Instant::now());
+        assert_eq!(leadership.term(), Some(1), "a renewal in time goes on with the term");
+        election.standing.send_replace(Standing::Leader { term: 1, until: Instant::now() });
+        election.leads_since(Instant::now());
+        assert_eq!(leadership.term(), Some(2));
     }
 }

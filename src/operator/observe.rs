@@ -48,6 +48,8 @@ pub enum Look {
 pub struct Known<'a> {
     /// The frozen one, if it could be read.
     pub frozen: Option<&'a Frozen>,
+    /// Whether another one is stored in its place.
+    pub foreign: bool,
     /// What the spec would freeze to, or why not.
     pub candidate: Result<&'a Frozen, &'a [Finding]>,
 }
@@ -127,6 +129,7 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
         verbs: verbs(migration),
         adopt: migration.spec.adopt.clone(),
         plan_stored: known.frozen.is_some(),
+        plan_foreign: known.foreign,
         guards: board.guards,
         guarded_since: board.guarded_since,
         baselines: board.baselines,

@@ -87,13 +87,7 @@ impl PlanStore {
         let found = api.get_opt(&name).await.map_err(|source| PlanError::Api { name: name.clone(), source })?;
         let Some(revision) = found else { return Ok(None) };
         let foreign = || PlanError::Foreign { name: name.clone(), hash: wanted.hash.clone() };
-        let data = revision.data.map(|RawExtension(data)| data).ok_or_else(foreign)?;
-        let stored: Stored = serde_json::from_value(data).map_err(|_| foreign())?;
-        let frozen = freeze(&stored.spec, stored.scripts);
-        if frozen.plan.hash != wanted.hash {
-            return Err(foreign());
-        }
-        let frozen = Arc::new(frozen);
+        let frozen = Arc::new(revision.data.and_then(|data| thaw(data.0, &wanted.hash)).ok_or_else(foreign)?);
         self.lock().insert(key, frozen.clone());
         Ok(Some(frozen))
     }
@@ -106,6 +100,17 @@ impl PlanStore {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), Arc<Frozen>>> {
         self.known.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+/// The plan of this hash, if that is what is stored.
+fn thaw(data: serde_json::Value, hash: &str) -> Option<Frozen> {
+    let as_written = Plan::hash_of(data.get("spec")?, data.get("scripts")?);
+    let Stored { spec, scripts } = serde_json::from_value(data).ok()?;
+    // A server may write a number otherwise than it was given, such as 1 for 1.0.
+    if as_written != hash && freeze(&spec, scripts.clone()).plan.hash != hash {
+        return None;
+    }
+    Some(Frozen { plan: Plan { hash: hash.to_owned(), spec }, scripts })
 }
 
 fn freeze(spec: &MigrationSpec, scripts: Scripts) -> Frozen {
@@ -233,7 +238,11 @@ pub async fn store(migration: &Migration, name: &str, frozen: &Frozen, client: &
             let live = api.get(name).await.map_err(|source| PlanError::Api { name: name.to_owned(), source })?;
             let ours = live.labels().get(UID_LABEL) == migration.uid().as_ref();
             let hash = frozen.plan.hash.clone();
-            if ours { Ok(()) } else { Err(PlanError::Foreign { name: name.to_owned(), hash }) }
+            if ours && live.data.is_some_and(|data| thaw(data.0, &hash).is_some()) {
+                Ok(())
+            } else {
+                Err(PlanError::Foreign { name: name.to_owned(), hash })
+            }
         }
         Err(source) => Err(PlanError::Api { name: name.to_owned(), source }),
     }
@@ -256,4 +265,56 @@ async fn create(
         .create(&PostParams::default(), text.into_bytes())
         .map_err(kube::Error::BuildRequest)?;
     client.request(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A plan as the first release stored it.
+    fn stored() -> serde_json::Value {
+        json!({
+            "spec": {
+                "deletionPolicy": "Rollback",
+                "guards": [{
+                    "name": "errors", "query": "sum(rate(errors[1m]))", "max": 0.01, "interval": "1s",
+                    "noData": "Hold", "nan": "Hold", "unavailable": "Hold", "lowTraffic": "Hold",
+                    "onBreach": "Rollback",
+                }],
+                "phases": [
+                    {
+                        "name": "expand",
+                        "sql": { "store": "inventory", "up": { "inline": "select 1" }, "onRollback": "Keep" },
+                    },
+                    { "name": "bake", "bake": { "for": "10m" } },
+                ],
+                "stores": [{ "name": "inventory", "postgres": { "secretRef": { "name": "db", "key": "uri" } } }],
+            },
+            "scripts": { "expand": [] },
+        })
+    }
+
+    #[test]
+    fn a_stored_plan_keeps_its_hash_in_every_release() {
+        let known = thaw(stored(), "c136b0f800").expect("it holds the plan of this hash");
+        assert_eq!(known.plan.hash, "c136b0f800");
+        assert_eq!(known.plan.phases().len(), 2);
+    }
+
+    #[test]
+    fn a_field_that_the_release_which_froze_the_plan_did_not_know_changes_no_hash() {
+        let mut older = stored();
+        older["spec"].as_object_mut().expect("an object").remove("deletionPolicy");
+        let hash = Plan::hash_of(&older["spec"], &older["scripts"]);
+        assert!(thaw(older, &hash).is_some());
+    }
+
+    #[test]
+    fn a_plan_that_was_changed_is_foreign() {
+        let mut changed = stored();
+        changed["spec"]["guards"][0]["max"] = json!(0.5);
+        assert!(thaw(changed, "c136b0f800").is_none());
+    }
 }

@@ -88,9 +88,14 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
     if let Some(phase) = migration.status.as_ref().and_then(|status| status.phase.as_deref()) {
         tracing::Span::current().record("phase", phase);
     }
-    let frozen = ctx.plans.frozen(&migration, &ctx.client).await?;
+    let (frozen, foreign) = match ctx.plans.frozen(&migration, &ctx.client).await {
+        Ok(frozen) => (frozen, false),
+        // Traffic's way back needs no plan: all that it needs is in status.
+        Err(PlanError::Foreign { .. }) => (None, true),
+        Err(error @ PlanError::Api { .. }) => return Err(error.into()),
+    };
     let candidate = candidate(&migration, frozen.as_ref(), ctx).await;
-    let known = Known { frozen: frozen.as_deref(), candidate: candidate.as_deref().map_err(Vec::as_slice) };
+    let known = Known { frozen: frozen.as_deref(), foreign, candidate: candidate.as_deref().map_err(Vec::as_slice) };
     watch(&migration, known, ctx).await;
     if ctx.leadership.term().is_none() {
         // A standby keeps its caches warm and its guards polled, and writes nothing.

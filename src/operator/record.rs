@@ -48,7 +48,9 @@ impl Recorded {
 /// None of the effects may be performed then.
 pub async fn record(migration: &Migration, decision: &Decision, ctx: &Context) -> Result<Recorded, RecordError> {
     let before = migration.status.as_ref();
-    if before != Some(&decision.status) {
+    if before == Some(&decision.status) {
+        tell_once(migration, &decision.notes, ctx);
+    } else {
         fault::point(fault::RECORD, Moment::Before).await;
         write(migration, decision.status.clone(), ctx).await?;
         fault::point(fault::RECORD, Moment::After).await;
@@ -94,6 +96,17 @@ async fn write(migration: &Migration, status: MigrationStatus, ctx: &Context) ->
     }
 }
 
+/// Tells what leaves no trace in status, such as a status that only a newer release may touch: once, and again when it
+/// reads otherwise.
+fn tell_once(migration: &Migration, notes: &[Note], ctx: &Context) {
+    let news = notes.iter().map(|note| note.why.as_str()).collect::<Vec<_>>().join("; ");
+    let uid = migration.uid().unwrap_or_default();
+    let told = ctx.memories.with(&uid, |memory| std::mem::replace(&mut memory.told, news.clone()) == news);
+    if !told {
+        tell(migration, notes.to_vec(), ctx);
+    }
+}
+
 /// Publishes what happened as Events, beside the reconcile: an Event that can't be written holds nothing up.
 pub fn tell(migration: &Migration, notes: Vec<Note>, ctx: &Context) {
     if notes.is_empty() {
@@ -105,7 +118,11 @@ pub fn tell(migration: &Migration, notes: Vec<Note>, ctx: &Context) {
     let phase = migration.status.as_ref().and_then(|status| status.phase.clone());
     tokio::spawn(async move {
         for note in notes {
-            tracing::info!(migration = name, namespace, phase, what = note.what, "{}", note.why);
+            if note.alarm {
+                tracing::warn!(migration = name, namespace, phase, what = note.what, "{}", note.why);
+            } else {
+                tracing::info!(migration = name, namespace, phase, what = note.what, "{}", note.why);
+            }
             let event = Event {
                 type_: if note.alarm { EventType::Warning } else { EventType::Normal },
                 reason: note.what.to_owned(),

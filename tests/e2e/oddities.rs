@@ -23,7 +23,25 @@ pub fn stories() -> Vec<Story> {
     stories![
         a_migration_that_a_newer_release_wrote_keeps_nobody_else_from_going_on,
         a_migration_that_is_deleted_before_it_has_begun_is_forgotten,
+        a_status_of_a_newer_format_is_left_alone_and_told_once,
     ]
+}
+
+async fn a_status_of_a_newer_format_is_left_alone_and_told_once(home: Home) {
+    let journey = home.migrates("ahead", phases([prepare(&home)])).await;
+    writes_status(&home, "ahead", json!({ "state": "Waiting", "formatVersion": 999 })).await;
+    let operator = home.leader("a").await;
+    operator.says("which this operator does not know").await;
+    let before = journey.object().await;
+
+    // It is looked at again and again.
+    for round in ["one", "two", "three"] {
+        journey.annotates(json!({ "round": round })).await;
+    }
+    home.migrates("other", phases([prepare(&home)])).await.comes_to(State::Succeeded).await;
+    assert_eq!(journey.object().await.status, before.status);
+    let told = operator.log().reads().matches("which this operator does not know").count();
+    assert_eq!(told, 1);
 }
 
 async fn a_migration_that_is_deleted_before_it_has_begun_is_forgotten(home: Home) {

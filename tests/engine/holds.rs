@@ -55,6 +55,12 @@ fn scenes() -> Vec<(&'static str, Scene)> {
     scene.cluster.revisions.clear();
     scene.migration = job_switch_bake().job("tidy");
     add("PlanLost", scene);
+    let mut scene = baking();
+    scene.world.plan_foreign = true;
+    add("PlanForeign", scene);
+    let mut scene = baking();
+    scene.status.phases.pop();
+    add("StatusForeign", scene);
     let mut scene = given(job_switch_bake()).slow("expand");
     scene.run_to("expand").settle();
     scene.migration.spec.phases[0].retries = Some(9);

@@ -1,7 +1,7 @@
 //! Plans: frozen when they start, adopted between phases, and never mixed.
 
 use alongside::{
-    api::{PhaseState, State, TrafficStep},
+    api::{PhaseState, PhaseStatus, State, TrafficStep},
     engine::{
         effect::{Effect, JobRole},
         mark::{Mark, Role},
@@ -231,6 +231,48 @@ fn a_plan_that_was_never_stored_is_forgotten_when_the_spec_changes() {
     scene.migration = switch_bake();
     scene.run_to_state(State::Succeeded);
     assert_eq!(scene.cluster.jobs.len(), 0);
+}
+
+#[test]
+fn a_plan_that_someone_replaced_stalls_what_needs_it_and_not_traffic() {
+    let mut scene = given(job_switch_bake());
+    scene.run_to("bake").settle();
+    let revisions = scene.cluster.revisions.clone();
+    scene.cluster.revisions.clear();
+    scene.world.plan_foreign = true;
+    scene.migration = job_switch_bake().job("tidy");
+    scene.settle();
+    assert_eq!((scene.hold(), scene.status.state), (Some("PlanForeign"), State::Stalled));
+    scene.rollback().settle().pass_time(60).settle();
+    assert_eq!(scene.side(STOCK), Some(Side::From), "{}", scene.why());
+    assert_eq!(scene.hold(), Some("PlanForeign"), "the undo needs the plan");
+    scene.world.plan_foreign = false;
+    scene.cluster.revisions = revisions;
+    scene.run_to_state(State::RolledBack);
+}
+
+#[test]
+fn a_status_that_was_put_back_from_another_plan_stalls_and_can_be_taken_back() {
+    let swapped = |phases: &mut Vec<PhaseStatus>| phases.swap(0, 2);
+    let doubled = |phases: &mut Vec<PhaseStatus>| phases.extend(phases.clone());
+    for odd in [swapped as fn(&mut Vec<PhaseStatus>), doubled] {
+        let mut scene = given(job_switch_bake());
+        scene.run_to("bake").settle();
+        odd(&mut scene.status.phases);
+        scene.settle();
+        assert_eq!((scene.hold(), scene.status.state), (Some("StatusForeign"), State::Stalled));
+        scene.rollback().settle();
+        assert_eq!(scene.side(STOCK), Some(Side::From), "{}", scene.why());
+    }
+}
+
+#[test]
+fn a_switch_whose_step_was_edited_stalls() {
+    let mut scene = given(switch_bake());
+    scene.run_until(|scene| scene.phase("cut-over") == PhaseState::Intended);
+    scene.status.traffic[0].step = TrafficStep::Back;
+    scene.settle();
+    assert_eq!((scene.hold(), scene.status.state), (Some("StatusForeign"), State::Stalled));
 }
 
 #[test]

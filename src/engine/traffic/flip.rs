@@ -86,7 +86,10 @@ impl Draft<'_> {
             | TrafficStep::Back
             | TrafficStep::BackDrained
             | TrafficStep::ReleaseIntended
-            | TrafficStep::Released) => unreachable!("a switch under way has announced its flip, not {step:?}"),
+            | TrafficStep::Released) => {
+                let why = format!("the switch of Service {service} is under way, and status says {step:?} of it");
+                self.refuse(Hold::StatusForeign { why })
+            }
         }
     }
 

@@ -50,13 +50,14 @@ pub async fn record(migration: &Migration, decision: &Decision, ctx: &Context) -
     let before = migration.status.as_ref();
     if before == Some(&decision.status) {
         tell_once(migration, &decision.notes, ctx);
+        if decision.after.iter().any(Effect::changes_the_cluster) {
+            is_unchanged(migration, ctx).await?;
+        }
     } else {
         fault::point(fault::RECORD, Moment::Before).await;
         write(migration, decision.status.clone(), ctx).await?;
         fault::point(fault::RECORD, Moment::After).await;
         tell(migration, decision.notes.clone(), ctx);
-    } else if decision.after.iter().any(Effect::changes_the_cluster) {
-        is_unchanged(migration, ctx).await?;
     }
     Ok(Recorded { effects: decision.after.clone() })
 }

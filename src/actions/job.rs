@@ -103,6 +103,38 @@ pub fn view(job: &Job, uid: &str, pods: &[Pod]) -> JobView {
     }
 }
 
+/// Whether a Job's pods have been asked for and none of them is ready: why may be in the pods.
+pub fn has_yet_to_run(job: &Job) -> bool {
+    let suspended = job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+    let ready = job.status.as_ref().and_then(|status| status.ready).unwrap_or(0);
+    !suspended && ready == 0
+}
+
+/// Why no pod of a Job can run, if that is so. Free of what changes from moment to moment: it stands in status.
+pub fn stuck(pods: &[Pod]) -> Option<String> {
+    pods.iter().find_map(|pod| {
+        let status = pod.status.as_ref()?;
+        let scheduled = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+        if scheduled.is_some_and(|condition| condition.reason.as_deref() == Some("Unschedulable")) {
+            return Some(format!("pod {} fits on no node", pod.name_any()));
+        }
+        let containers = [&status.init_container_statuses, &status.container_statuses];
+        containers.into_iter().flatten().flatten().find_map(|container| {
+            let waiting = container.state.as_ref()?.waiting.as_ref()?;
+            match waiting.reason.as_deref()? {
+                "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
+                    Some(format!("image {} can't be pulled", container.image))
+                }
+                "CreateContainerConfigError" | "CreateContainerError" => {
+                    let message = waiting.message.as_deref().unwrap_or("it can't be made");
+                    Some(format!("container {}: {}", container.name, cleared(message)))
+                }
+                _ => None,
+            }
+        })
+    })
+}
+
 /// Whether a Job has ended, so that its pods are worth reading.
 pub fn has_ended(job: &Job) -> bool {
     condition(job, "Complete").is_some() || condition(job, "Failed").is_some()

@@ -60,6 +60,7 @@ impl Draft<'_> {
             | Hold::GuardSilent { .. } => Some(self.annotate("rollback", &any)),
             Hold::JobRuns { .. }
             | Hold::JobRefused { .. }
+            | Hold::JobStuck { .. }
             | Hold::RetryLater { .. }
             | Hold::Draining { .. }
             | Hold::Confirming { .. }
@@ -73,6 +74,7 @@ impl Draft<'_> {
             }
             Hold::JobRuns { .. }
             | Hold::JobRefused { .. }
+            | Hold::JobStuck { .. }
             | Hold::RetryLater { .. }
             | Hold::Draining { .. }
             | Hold::Confirming { .. }

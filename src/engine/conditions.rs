@@ -147,6 +147,7 @@ impl Draft<'_> {
             | Hold::Draining { .. }
             | Hold::JobRuns { .. }
             | Hold::JobRefused { .. }
+            | Hold::JobStuck { .. }
             | Hold::JobStops { .. }
             | Hold::RetryLater { .. }
             | Hold::FailedForGood { .. }

@@ -74,6 +74,8 @@ pub enum Hold {
     Draining { service: String },
     /// A Job works.
     JobRuns { phase: String },
+    /// A Job is there, and no pod of it can run.
+    JobStuck { phase: String, why: String },
     /// A Job can't be made.
     JobRefused { phase: String, why: String },
     /// A Job is stopped.
@@ -137,6 +139,7 @@ impl Hold {
             | Hold::NewSideNotServing { .. }
             | Hold::RollbackNotReady { .. }
             | Hold::JobRefused { .. }
+            | Hold::JobStuck { .. }
             | Hold::ServiceUnseen { .. } => Class::Wait,
             Hold::NewerFormat(_)
             | Hold::PreflightRefused(_)
@@ -174,6 +177,7 @@ impl Hold {
             Hold::BegunEdited { .. } => "BegunPhaseEdited",
             Hold::StatusBehind { .. } => "StatusBehind",
             Hold::JobRefused { .. } => "JobRefused",
+            Hold::JobStuck { .. } => "JobStuck",
             Hold::PreflightJob { .. } => "AskingStore",
             Hold::PreflightJobFailed { .. } => "StoreRefused",
             Hold::Claiming { .. } => "Claiming",
@@ -267,6 +271,7 @@ impl fmt::Display for Hold {
                  put back from a copy"
             ),
             Hold::JobRefused { phase, why } => write!(f, "the Job of phase {phase} can't be made: {why}"),
+            Hold::JobStuck { phase, why } => write!(f, "no pod of the Job of phase {phase} runs: {why}"),
             Hold::PreflightJob { phase } => write!(f, "asking the store of phase {phase} before the first effect"),
             Hold::PreflightJobFailed { phase, message, .. } => {
                 write!(f, "phase {phase} is refused before it begins: {message}")

@@ -51,6 +51,8 @@ pub struct World {
     pub services: BTreeMap<String, Sight<ServiceView>>,
     /// Every Job of the Migration, by name.
     pub jobs: BTreeMap<String, JobView>,
+    /// Why no pod of a Job runs yet, by Job, where that doesn't pass by itself in a moment.
+    pub stuck: BTreeMap<String, String>,
     /// Whether Jobs could be listed at all.
     pub jobs_seen: bool,
     /// What the API server said to our last write to a Service, by Service, where it refused it although the Service was

@@ -80,7 +80,7 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             world.services = services;
             let jobs = jobs(migration, &world.uid, ctx).await;
             world.jobs_seen = jobs.is_some();
-            world.jobs = jobs.unwrap_or_default();
+            (world.jobs, world.stuck) = jobs.unwrap_or_default();
             if asks_for_a_plan(&status, known) {
                 world.preflight = preflight(migration, known, ctx).await;
             }
@@ -217,12 +217,16 @@ pub fn services_under_way(migration: &Migration) -> Vec<Watched> {
     under_way.map(Watched::from).collect()
 }
 
-/// The Migration's Jobs, with what their pods reported once they have ended. `None` if not all of
-/// that could be seen.
+/// The Migration's Jobs, with what their pods reported once they have ended, and why those that should run by now don't.
+/// `None` if not all of the Jobs and reports could be seen.
 ///
 /// A Job that status waits for and the cache doesn't hold is asked for live: a new leader's cache may be behind what its
 /// predecessor saw, and a Job taken for vanished would be run again.
-async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> Option<BTreeMap<String, JobView>> {
+async fn jobs(
+    migration: &Migration,
+    uid: &str,
+    ctx: &Context,
+) -> Option<(BTreeMap<String, JobView>, BTreeMap<String, String>)> {
     // A cache that has not been filled yet shows nothing, and that must not look like Jobs that are gone.
     if !ctx.readiness.has_reached("jobs") {
         return None;
@@ -249,19 +253,20 @@ async fn jobs(migration: &Migration, uid: &str, ctx: &Context) -> Option<BTreeMa
         }
     }
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &namespace);
-    let mut views = BTreeMap::new();
+    let (mut views, mut stuck) = (BTreeMap::new(), BTreeMap::new());
     for (name, job) in jobs {
         let ended = job::has_ended(&job) || job.metadata.deletion_timestamp.is_some();
-        let reported = if ended && awaited.contains(&name) {
-            let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
-            pods.list(&of_job).await.ok()?.items
-        } else {
-            Vec::new()
-        };
+        let awaited = awaited.contains(&name);
+        let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
+        let reported = if ended && awaited { pods.list(&of_job).await.ok()?.items } else { Vec::new() };
+        if !ended && awaited && job::has_yet_to_run(&job) {
+            let seen = pods.list(&of_job).await.map(|pods| pods.items).unwrap_or_default();
+            stuck.extend(job::stuck(&seen).map(|why| (name.clone(), why)));
+        }
         let view = job::view(&job, uid, &reported);
         views.insert(name, view);
     }
-    Some(views)
+    Some((views, stuck))
 }
 
 /// Names of the Jobs whose outcome status still waits for.

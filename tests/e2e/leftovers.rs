@@ -33,6 +33,7 @@ pub fn stories() -> Vec<Story> {
         a_flip_that_a_policy_denies_is_refused_before_the_first_effect,
         a_flip_that_a_policy_denies_later_is_told_and_follows_once_the_policy_goes,
         an_undo_that_the_api_server_would_refuse_is_told_before_the_first_effect,
+        a_job_whose_image_is_not_to_be_had_says_so,
         a_frozen_leaders_drain_restarts_no_pod_once_its_successor_has_rolled_back,
         a_drain_whose_time_is_over_restarts_no_pod_any_more,
     ]
@@ -80,6 +81,17 @@ async fn an_undo_that_the_api_server_would_refuse_is_told_before_the_first_effec
     assert!(status.message.contains(told), "{}", status.message);
     assert!(status.message.contains("must be less than or equal to memory limit"), "{}", status.message);
     assert_eq!(home.times("prepare"), 0);
+}
+
+async fn a_job_whose_image_is_not_to_be_had_says_so(home: Home) {
+    let _operator = home.leader("a").await;
+    let mut prepare = prepare(&home);
+    prepare["job"]["template"]["spec"]["template"]["spec"]["containers"][0]["image"] = json!("localhost/nowhere:1");
+    let migration = home.migrates("work", phases([prepare])).await;
+    let status = migration.holds_for("JobStuck").await;
+    assert!(status.message.contains("image localhost/nowhere:1 can't be pulled"), "{}", status.message);
+    migration.is_aborted().await;
+    migration.comes_to(State::RolledBack).await;
 }
 
 async fn a_frozen_leaders_drain_restarts_no_pod_once_its_successor_has_rolled_back(home: Home) {

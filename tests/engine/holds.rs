@@ -80,6 +80,11 @@ fn scenes() -> Vec<(&'static str, Scene)> {
         scene.status.phases[0].job.take().map(|job| alongside::api::JobRef { uid: None, ..job });
     scene.world.jobs_refused = Some("exceeded quota: count/jobs.batch=10".to_owned());
     add("JobRefused", scene);
+    let mut scene = given(migration().job("expand")).slow("expand");
+    scene.run_until(|scene| scene.works("expand", JobRole::Do));
+    let job = scene.status.phases[0].job.as_ref().expect("it has a Job").name.clone();
+    scene.world.stuck.insert(job, "image registry.example/migrate:2 can't be pulled".to_owned());
+    add("JobStuck", scene);
     add("AskingStore", given(migration().sql("expand")));
     let mut scene = given(migration().sql("expand"));
     scene.slow.push(("expand".to_owned(), JobRole::Preflight));

@@ -49,10 +49,11 @@ impl Draft<'_> {
                 return false;
             }
         }
-        let settled = job.settled;
+        let (settled, job_name) = (job.settled, job.name.clone());
         self.status.phases[index].preflight_job = Some(job);
         if !settled {
-            self.hold(Hold::PreflightJob { phase: name });
+            let asking = Hold::PreflightJob { phase: name.clone() };
+            self.hold_for(&job_name, &name, asking);
             self.wake_in(RESYNC);
         }
         settled

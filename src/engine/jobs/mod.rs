@@ -113,6 +113,12 @@ impl Draft<'_> {
         }
     }
 
+    /// What is said of a Job that is waited for: `hold`, unless no pod of it can run.
+    fn hold_for(&mut self, job: &str, phase: &str, hold: Hold) {
+        let stuck = self.world.stuck.get(job).cloned();
+        self.hold(stuck.map_or(hold, |why| Hold::JobStuck { phase: phase.to_owned(), why }));
+    }
+
     /// A suspended Job in the place of the one that was announced.
     fn tombstone(&self, index: usize, role: JobRole, tries: u32) -> JobOrder {
         JobOrder { tombstone: true, ..self.job(index, role, tries) }

@@ -50,10 +50,11 @@ impl Draft<'_> {
             Seen::Failed { message, terminal } => Some((message, terminal)),
         };
         job.settled = failed.is_some();
+        let job_name = job.name.clone();
         let phase = &mut self.status.phases[index];
         phase.undo_job = Some(job);
         let Some((message, terminal)) = failed else {
-            self.hold(undoing);
+            self.hold_for(&job_name, &name, undoing);
             self.wake_in(RESYNC);
             return false;
         };

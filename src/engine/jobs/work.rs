@@ -42,6 +42,7 @@ impl Draft<'_> {
             Seen::Lost | Seen::Tombstone | Seen::NotOurs(_) | Seen::Succeeded(_) | Seen::Failed { .. } => true,
         };
         let suspended = format!("Job {} is suspended", job.name);
+        let job_name = job.name.clone();
         phase.job = Some(job);
         let running = Hold::JobRuns { phase: name.clone() };
         match seen {
@@ -68,7 +69,7 @@ impl Draft<'_> {
         if let Some(late) = self.too_late(index) {
             return Some(late);
         }
-        self.hold(running);
+        self.hold_for(&job_name, &name, running);
         self.wake_in(RESYNC);
         None
     }

@@ -24,7 +24,7 @@ use crate::{
     engine::{
         effect::ServicePatch,
         mark::{Mark, NoMark},
-        world::{Finding, ServiceView, Side},
+        world::{Finding, ServiceView, Side, Weight},
     },
 };
 
@@ -250,6 +250,32 @@ pub async fn preflight(at: At<'_>, switch: &SwitchAction, client: &Client) -> Ve
     findings
 }
 
+/// Why the API server would not take a Service's way back, by a dry run of it. `None` too where it gave no answer.
+pub async fn why_not_back(
+    client: &Client,
+    namespace: &str,
+    service: &str,
+    from: &BTreeMap<String, String>,
+) -> Option<String> {
+    let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let error = dry_run(&api, service, from).await.err()?;
+    let finding = dry_run_finding("", "the way back", &error)?;
+    match finding.weight {
+        Weight::Refuse => Some(finding.message),
+        Weight::Wait | Weight::Warn => None,
+    }
+}
+
+/// Tries a change of the selector out: admission sees it, and nothing is stored.
+async fn dry_run(api: &Api<Service>, service: &str, to: &BTreeMap<String, String>) -> Result<Service, kube::Error> {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: true, ..PatchParams::default() };
+    let probe = serde_json::json!({
+        "metadata": { "annotations": { EPOCH_ANNOTATION: "dry-run" } },
+        "spec": { "selector": to },
+    });
+    api.patch(service, &params, &Patch::Merge(probe)).await
+}
+
 /// What a Service's own spec says against switching it.
 fn kind_findings(path: &str, service: &Service, switch: &SwitchAction) -> Vec<Finding> {
     let name = service.name_any();
@@ -349,12 +375,7 @@ async fn write_findings(
         }
         Ok(_) => {}
     }
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: true, ..PatchParams::default() };
-    let probe = serde_json::json!({
-        "metadata": { "annotations": { EPOCH_ANNOTATION: "dry-run" } },
-        "spec": { "selector": switch.to },
-    });
-    let probed = api.patch(name, &params, &Patch::Merge(probe)).await;
+    let probed = dry_run(api, name, &switch.to).await;
     probed
         .err()
         .and_then(|error| dry_run_finding(path, &format!("moving Service {name}"), &error))

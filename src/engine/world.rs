@@ -58,6 +58,8 @@ pub struct World {
     /// What the API server said to our last write to a Service, by Service, where it refused it although the Service was
     /// as expected.
     pub denied: BTreeMap<String, String>,
+    /// Why the API server would not take a Service's way back, by Service, where a dry run has said so.
+    pub way_back_denied: BTreeMap<String, String>,
     /// Drains under way, by Service: of each the one that was ordered last.
     pub drains: BTreeMap<String, DrainView>,
     /// Why a Job that status waits for could not be made, such as a quota or a policy; absent once it could.

@@ -91,6 +91,8 @@ pub struct Memory {
     pub denied: BTreeMap<String, String>,
     /// What preflight found, for which version of the spec, and when.
     pub preflight: Option<(String, Instant, Preflight)>,
+    /// Which ways back a dry run was refused for and why, by Service, and when that was asked.
+    pub way_back: Option<(Instant, BTreeMap<String, String>)>,
     /// When it is looked at again although it rests.
     pub look_at: Option<Instant>,
     /// Why a Job could not be made when it was last asked for, by its name.

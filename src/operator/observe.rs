@@ -18,7 +18,7 @@ use super::{
     watches::Watched,
 };
 use crate::{
-    actions::{self, At, job, refuse},
+    actions::{self, At, job, refuse, switch},
     api::{
         ABORT_ANNOTATION, APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, CHILD_FINALIZER, FINALIZER, Migration,
         PAUSE_ANNOTATION, RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, TrafficStatus, TrafficStep, UID_LABEL,
@@ -33,6 +33,9 @@ use crate::{
 
 /// How long an answer of preflight stands before it is asked again.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(15);
+
+/// How long an answer stands to whether the way back would be taken.
+const WAY_BACK_AGE: Duration = Duration::from_mins(1);
 
 /// How closely to look at traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,7 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             if asks_for_a_plan(&status, known) {
                 world.preflight = preflight(migration, known, ctx).await;
             }
+            world.way_back_denied = way_back_denied(&status, &world, ctx).await;
             if world.lifecycle == Lifecycle::Deleting && namespace_is_going(migration, ctx).await {
                 world.lifecycle = Lifecycle::NamespaceTerminating;
             }
@@ -95,6 +99,32 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
         }
     }
     world
+}
+
+/// Which ways back would be refused now: rights can be lost and policies can come while the old side is kept.
+async fn way_back_denied(
+    status: &crate::api::MigrationStatus,
+    world: &World,
+    ctx: &Context,
+) -> BTreeMap<String, String> {
+    let moved: Vec<_> = status.traffic.iter().filter(|traffic| engine::has_flipped(traffic.step)).collect();
+    if moved.is_empty() {
+        return BTreeMap::new();
+    }
+    let known = ctx.memories.with(&world.uid, |memory| {
+        let fresh = memory.way_back.as_ref().filter(|(asked, _)| asked.elapsed() < WAY_BACK_AGE);
+        fresh.map(|(_, denied)| denied.clone())
+    });
+    if let Some(denied) = known {
+        return denied;
+    }
+    let mut denied = BTreeMap::new();
+    for traffic in moved {
+        let why = switch::why_not_back(&ctx.client, &world.namespace, &traffic.service, &traffic.from).await;
+        denied.extend(why.map(|why| (traffic.service.clone(), why)));
+    }
+    ctx.memories.with(&world.uid, |memory| memory.way_back = Some((Instant::now(), denied.clone())));
+    denied
 }
 
 /// Whether the next step is the begin of a phase, where a changed spec is taken over.

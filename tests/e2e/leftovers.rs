@@ -32,6 +32,7 @@ pub fn stories() -> Vec<Story> {
     stories![
         a_flip_that_a_policy_denies_is_refused_before_the_first_effect,
         a_flip_that_a_policy_denies_later_is_told_and_follows_once_the_policy_goes,
+        a_way_back_that_a_policy_has_come_to_deny_is_told_while_the_old_side_is_kept,
         an_undo_that_the_api_server_would_refuse_is_told_before_the_first_effect,
         a_job_whose_image_is_not_to_be_had_says_so,
         a_frozen_leaders_drain_restarts_no_pod_once_its_successor_has_rolled_back,
@@ -68,6 +69,27 @@ async fn a_flip_that_a_policy_denies_later_is_told_and_follows_once_the_policy_g
     policy.goes().await;
     migration.comes_to(State::Succeeded).await;
     app.serves("v2").await;
+}
+
+async fn a_way_back_that_a_policy_has_come_to_deny_is_told_while_the_old_side_is_kept(home: Home) {
+    let app = home.app("web").await;
+    let _operator = home.leader("a").await;
+    let migration = home.migrates("to-v2", phases([cut_over("web"), bake("1h")])).await;
+    migration.holds_for("Baking").await;
+    let policy = Policy::keeps_selectors(&home).await;
+    // It is asked again within a minute, at the next look after that; this look comes when something happens to a pod.
+    let told = within(Duration::from_mins(3), "the way back is not open", async || {
+        app.is_annotated("v1", &home.stage().number().to_string()).await;
+        let status = migration.status().await;
+        let ready = status.conditions.into_iter().find(|condition| condition.type_ == "RollbackReady");
+        ready.filter(|ready| ready.status == "False").ok_or("it is open")
+    })
+    .await;
+    assert!(told.message.contains(SUNDAYS), "{}", told.message);
+    policy.goes().await;
+    migration.is_aborted().await;
+    migration.comes_to(State::RolledBack).await;
+    app.serves("v1").await;
 }
 
 async fn an_undo_that_the_api_server_would_refuse_is_told_before_the_first_effect(home: Home) {

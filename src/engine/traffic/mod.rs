@@ -241,6 +241,9 @@ impl Draft<'_> {
                 Sight::Absent => return WayBack::Shut(format!("Service {service} does not exist")),
                 Sight::Seen(view) => view,
             };
+            if let Some(why) = self.world.way_back_denied.get(service) {
+                return WayBack::Shut(format!("Service {service}: {why}"));
+            }
             let keep = self
                 .plan
                 .phase(&traffic.phase)

@@ -160,6 +160,8 @@ fn at_rest(cached: &Migration, ctx: &Context) -> Option<Duration> {
     ctx.board.forget(&uid);
     ctx.traffic.forget(&uid);
     ctx.drains.forget(&uid);
+    // It is read again when it is needed: ten thousand plans that rest are better kept where they are stored.
+    ctx.plans.forget(&uid);
     Some(left)
 }
 

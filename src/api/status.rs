@@ -73,6 +73,18 @@ pub struct MigrationStatus {
     pub history: Vec<HistoryEntry>,
 }
 
+impl MigrationStatus {
+    /// Every Job that it speaks of.
+    pub fn jobs(&self) -> impl Iterator<Item = &JobRef> {
+        self.phases.iter().flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job]).flatten()
+    }
+
+    /// The Jobs of which the outcome is still awaited.
+    pub fn awaited_jobs(&self) -> impl Iterator<Item = &JobRef> {
+        self.jobs().filter(|job| !job.settled)
+    }
+}
+
 fn conditions_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     <Vec<Condition>>::json_schema(generator)
 }

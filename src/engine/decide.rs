@@ -4,7 +4,7 @@ use crate::api::{FORMAT_VERSION, MigrationSpec, MigrationStatus, State, Time};
 
 use super::{
     draft::{Decision, Draft, Note, Plans},
-    effect::Effect,
+    effect::{Effect, ServicePatch},
     explain,
     hold::Hold,
     mark::Role,
@@ -120,14 +120,19 @@ impl Draft<'_> {
 
 /// Whether an effect belongs to lane 1, the one that waits for nothing.
 pub fn is_lane_1(effect: &Effect) -> bool {
+    way_back_in(effect).is_some()
+}
+
+/// The way back of traffic that an effect is: lane 1's, which waits for nothing.
+pub fn way_back_in(effect: &Effect) -> Option<&ServicePatch> {
     match effect {
-        Effect::PatchService(patch) => patch.mark.role == Role::Back,
+        Effect::PatchService(patch) => Some(patch).filter(|patch| patch.mark.role == Role::Back),
         Effect::FreezePlan { .. }
         | Effect::AddFinalizer
         | Effect::RemoveFinalizer
         | Effect::CreateJob(_)
         | Effect::SettleJob { .. }
         | Effect::StopJob { .. }
-        | Effect::Drain(_) => false,
+        | Effect::Drain(_) => None,
     }
 }

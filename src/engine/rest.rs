@@ -13,19 +13,7 @@ const AWAITS_A_PERSON: [&str; 3] = ["Approval", "Paused", "Until"];
 pub fn rests(status: &MigrationStatus, generation: i64, lifecycle: Lifecycle, verbs: &Verbs) -> bool {
     let Some(hold) = &status.hold else { return false };
     let nobody_asks = [&verbs.approve, &verbs.abort, &verbs.rollback, &verbs.retry].into_iter().all(Option::is_none);
-    let is_where_it_was = |step: TrafficStep| match step {
-        TrafficStep::Unclaimed | TrafficStep::Claimed => true,
-        TrafficStep::ClaimIntended
-        | TrafficStep::FlipIntended
-        | TrafficStep::Flipped
-        | TrafficStep::Confirmed
-        | TrafficStep::Drained
-        | TrafficStep::BackIntended
-        | TrafficStep::Back
-        | TrafficStep::BackDrained
-        | TrafficStep::ReleaseIntended
-        | TrafficStep::Released => false,
-    };
+    let is_where_it_was = |step: TrafficStep| [TrafficStep::Unclaimed, TrafficStep::Claimed].contains(&step);
     status.state == State::Waiting
         && AWAITS_A_PERSON.contains(&hold.reason.as_str())
         && verbs.pause.is_some() == (hold.reason == "Paused")
@@ -36,10 +24,5 @@ pub fn rests(status: &MigrationStatus, generation: i64, lifecycle: Lifecycle, ve
         && status.guards.is_empty()
         && status.rollback.is_none()
         && status.traffic.iter().all(|traffic| is_where_it_was(traffic.step))
-        && no_job_is_awaited(status)
-}
-
-fn no_job_is_awaited(status: &MigrationStatus) -> bool {
-    let jobs = status.phases.iter().flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job]);
-    jobs.flatten().all(|job| job.settled)
+        && status.awaited_jobs().next().is_none()
 }

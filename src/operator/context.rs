@@ -126,11 +126,16 @@ impl Context {
         }
     }
 
-    /// Forgets a Migration that doesn't exist any more.
-    pub fn forget(&self, uid: &str) {
+    /// Ends whatever is watched, polled and drained for a Migration.
+    pub fn look_away(&self, uid: &str) {
         self.board.forget(uid);
         self.traffic.forget(uid);
         self.drains.forget(uid);
+    }
+
+    /// Forgets a Migration that doesn't exist any more.
+    pub fn forget(&self, uid: &str) {
+        self.look_away(uid);
         self.plans.forget(uid);
         self.memories.forget(uid);
     }

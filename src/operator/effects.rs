@@ -19,7 +19,7 @@ use crate::{
     api::{CHILD_FINALIZER, FIELD_MANAGER, FINALIZER, Migration, UID_LABEL},
     engine::{
         effect::{Effect, JobOrder, ServicePatch},
-        is_lane_1,
+        way_back_in,
     },
 };
 
@@ -94,16 +94,7 @@ impl Performer<'_> {
 
     /// Lane 1's door: the way back of traffic, without waiting for its record. All Services at once.
     pub async fn perform_now(&self, effects: &[Effect]) -> Result<(), EffectError> {
-        let patches = effects.iter().filter(|effect| is_lane_1(effect)).filter_map(|effect| match effect {
-            Effect::PatchService(patch) => Some(self.way_back(patch)),
-            Effect::FreezePlan { .. }
-            | Effect::AddFinalizer
-            | Effect::RemoveFinalizer
-            | Effect::CreateJob(_)
-            | Effect::SettleJob { .. }
-            | Effect::StopJob { .. }
-            | Effect::Drain(_) => None,
-        });
+        let patches = effects.iter().filter_map(way_back_in).map(|patch| self.way_back(patch));
         for done in futures::future::join_all(patches).await {
             done?;
         }

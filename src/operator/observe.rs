@@ -21,7 +21,8 @@ use crate::{
     actions::{self, At, job, refuse, switch},
     api::{
         ABORT_ANNOTATION, APPROVE_ANNOTATION, APPROVED_BY_ANNOTATION, CHILD_FINALIZER, FINALIZER, Migration,
-        PAUSE_ANNOTATION, RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, TrafficStatus, TrafficStep, UID_LABEL,
+        MigrationStatus, PAUSE_ANNOTATION, RETRY_ANNOTATION, ROLLBACK_ANNOTATION, State, TrafficStatus, TrafficStep,
+        UID_LABEL,
     },
     engine::{
         self,
@@ -81,7 +82,8 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             let services: BTreeMap<String, Sight<ServiceView>> =
                 futures::future::join_all(looks).await.into_iter().collect();
             world.services = services;
-            let jobs = jobs(migration, &world.uid, ctx).await;
+            let awaited = awaited_jobs(migration);
+            let jobs = jobs(migration, &world.uid, &awaited, ctx).await;
             world.jobs_seen = jobs.is_some();
             (world.jobs, world.stuck) = jobs.unwrap_or_default();
             if asks_for_a_plan(&status, known) {
@@ -91,7 +93,6 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
             if world.lifecycle == Lifecycle::Deleting && namespace_is_going(migration, ctx).await {
                 world.lifecycle = Lifecycle::NamespaceTerminating;
             }
-            let awaited = awaited_jobs(migration);
             world.jobs_refused = ctx.memories.with(&world.uid, |memory| {
                 memory.jobs_refused.retain(|name, _| awaited.contains(name));
                 memory.jobs_refused.values().next().cloned()
@@ -102,11 +103,7 @@ pub async fn world(migration: &Migration, known: Known<'_>, look: Look, ctx: &Co
 }
 
 /// Which ways back would be refused now: rights can be lost and policies can come while the old side is kept.
-async fn way_back_denied(
-    status: &crate::api::MigrationStatus,
-    world: &World,
-    ctx: &Context,
-) -> BTreeMap<String, String> {
+async fn way_back_denied(status: &MigrationStatus, world: &World, ctx: &Context) -> BTreeMap<String, String> {
     let moved: Vec<_> = status.traffic.iter().filter(|traffic| engine::has_flipped(traffic.step)).collect();
     if moved.is_empty() {
         return BTreeMap::new();
@@ -128,7 +125,7 @@ async fn way_back_denied(
 }
 
 /// Whether the next step is the begin of a phase, where a changed spec is taken over.
-pub fn boundary(status: &crate::api::MigrationStatus) -> bool {
+pub fn boundary(status: &MigrationStatus) -> bool {
     use crate::api::PhaseState;
     let next = status.phases.iter().find(|phase| phase.state != PhaseState::Done);
     next.is_none_or(|phase| phase.state == PhaseState::Pending)
@@ -136,7 +133,7 @@ pub fn boundary(status: &crate::api::MigrationStatus) -> bool {
 
 /// Whether a plan is about to be taken over, the first or a changed one. What waits under its plan is asked nothing:
 /// preflight's questions are requests that the API server counts as writes, even though they change nothing.
-fn asks_for_a_plan(status: &crate::api::MigrationStatus, known: Known<'_>) -> bool {
+fn asks_for_a_plan(status: &MigrationStatus, known: Known<'_>) -> bool {
     match (&status.plan, known.candidate) {
         (None, _) => true,
         (Some(plan), Ok(candidate)) => boundary(status) && plan.hash != candidate.plan.hash,
@@ -255,6 +252,7 @@ pub fn services_under_way(migration: &Migration) -> Vec<Watched> {
 async fn jobs(
     migration: &Migration,
     uid: &str,
+    awaited: &BTreeSet<String>,
     ctx: &Context,
 ) -> Option<(BTreeMap<String, JobView>, BTreeMap<String, String>)> {
     // A cache that has not been filled yet shows nothing, and that must not look like Jobs that are gone.
@@ -267,9 +265,8 @@ async fn jobs(
     };
     let mut jobs: BTreeMap<String, Arc<Job>> =
         ctx.jobs.state_filter(mine).into_iter().map(|job| (job.name_any(), job)).collect();
-    let awaited = awaited_jobs(migration);
     let live: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
-    for name in &awaited {
+    for name in awaited {
         if jobs.contains_key(name) {
             continue;
         }
@@ -301,13 +298,8 @@ async fn jobs(
 
 /// Names of the Jobs whose outcome status still waits for.
 fn awaited_jobs(migration: &Migration) -> BTreeSet<String> {
-    let phases = migration.status.iter().flat_map(|status| &status.phases);
-    phases
-        .flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job])
-        .flatten()
-        .filter(|job| !job.settled)
-        .map(|job| job.name.clone())
-        .collect()
+    let status = migration.status.iter();
+    status.flat_map(MigrationStatus::awaited_jobs).map(|job| job.name.clone()).collect()
 }
 
 async fn namespace_is_going(migration: &Migration, ctx: &Context) -> bool {

@@ -157,9 +157,7 @@ fn at_rest(cached: &Migration, ctx: &Context) -> Option<Duration> {
     if left.is_zero() {
         return None;
     }
-    ctx.board.forget(&uid);
-    ctx.traffic.forget(&uid);
-    ctx.drains.forget(&uid);
+    ctx.look_away(&uid);
     // It is read again when it is needed: ten thousand plans that rest are better kept where they are stored.
     ctx.plans.forget(&uid);
     Some(left)
@@ -212,9 +210,7 @@ async fn candidate(
 async fn watch(migration: &Migration, known: Known<'_>, ctx: &Context) {
     let uid = migration.uid().unwrap_or_default();
     if observe::has_ended(migration) {
-        ctx.board.forget(&uid);
-        ctx.traffic.forget(&uid);
-        ctx.drains.forget(&uid);
+        ctx.look_away(&uid);
         return;
     }
     ctx.traffic.watch(migration, &observe::services_under_way(migration)).await;

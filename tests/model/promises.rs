@@ -295,9 +295,8 @@ fn no_return_is_passed(sim: &Sim, server: &crate::state::Server) -> bool {
 
 /// What a status announces: names of Jobs and numbers of writes to Services.
 pub fn announced(status: &MigrationStatus) -> Vec<u64> {
-    let jobs = status.phases.iter().flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job]);
     let writes = status.traffic.iter().filter(|traffic| traffic.step != TrafficStep::Unclaimed);
-    jobs.flatten().map(|job| hash_of(&job.name)).chain(writes.map(|traffic| hash_of(&traffic.epoch))).collect()
+    status.jobs().map(|job| hash_of(&job.name)).chain(writes.map(|traffic| hash_of(&traffic.epoch))).collect()
 }
 
 impl Ledger {

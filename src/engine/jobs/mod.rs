@@ -132,15 +132,7 @@ impl Draft<'_> {
     /// Lets go of each Job that nothing unsettled speaks of, and stops it if it still runs: a late create of a frozen
     /// leader, or an earlier try whose end was recorded just before a crash.
     pub fn settle_jobs(&mut self) {
-        let awaited: Vec<&str> = self
-            .status
-            .phases
-            .iter()
-            .flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job])
-            .flatten()
-            .filter(|job| !job.settled)
-            .map(|job| job.name.as_str())
-            .collect();
+        let awaited: Vec<&str> = self.status.awaited_jobs().map(|job| job.name.as_str()).collect();
         let mut orders = Vec::new();
         for (name, view) in &self.world.jobs {
             if !view.ours || awaited.contains(&name.as_str()) {

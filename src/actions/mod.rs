@@ -2,14 +2,17 @@
 //!
 //! The engine decides when; these files know how. A new kind is a new file here and an arm in each match below.
 
+pub mod backfill;
 pub mod drain;
 pub mod job;
 pub mod sql;
 pub mod switch;
+pub mod verify;
+pub mod worker;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 use kube::{Client, Resource, ResourceExt};
 
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
     engine::{
         effect::{JobOrder, JobRole},
         plan::{self, Action},
+        scripts::VersionedScript,
         world::{Finding, Weight},
     },
 };
@@ -37,7 +41,9 @@ pub struct At<'a> {
 /// What preflight asks the cluster about one phase. Nothing is changed. `image` is the operator's own.
 pub async fn preflight(at: At<'_>, client: &Client, image: &str) -> Vec<Finding> {
     match plan::action(at.phase) {
-        Action::Sql(_) | Action::Job(_) => job::preflight(at, client, image).await,
+        Action::Sql(_) | Action::Job(_) | Action::Backfill(_) | Action::Verify(_) => {
+            job::preflight(at, client, image).await
+        }
         Action::Switch(switch) => switch::preflight(at, switch, client).await,
         // Queries are looked at together with the guards'; time and people are there for everyone.
         Action::Observe(_) | Action::Bake(_) | Action::Approval => Vec::new(),
@@ -53,13 +59,39 @@ pub fn job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
 
 fn plain_job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
     match plan::action(at.phase) {
-        Action::Sql(sql) => Some(sql::job(at, sql, order, image)),
+        Action::Sql(sql) => Some(sql::job(at, sql, order, image)).filter(|_| order.role != JobRole::CleanUp),
+        Action::Backfill(backfill) => Some(backfill::job(at, backfill, order, image)),
+        Action::Verify(verify) => verify::job(at, verify, order, image),
         Action::Job(job) => match order.role {
-            JobRole::Preflight => None,
+            JobRole::Preflight | JobRole::CleanUp => None,
             JobRole::Do => Some(job::from_template(&job.template)),
             JobRole::Undo => job.undo.as_ref().map(job::from_template),
         },
         Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => None,
+    }
+}
+
+/// What the worker in a phase's Job is told. `None` where the Job runs no worker of ours.
+/// `scripts` are those that were frozen with the phase, `key` is what the worker knows the operator's requests by.
+pub fn task_of(at: At<'_>, order: &JobOrder, scripts: Option<&[VersionedScript]>, key: &str) -> Option<ConfigMap> {
+    match plan::action(at.phase) {
+        Action::Sql(sql) => sql::task(at, sql, order, scripts?),
+        Action::Backfill(backfill) => Some(backfill::task(at, backfill, order, key)),
+        Action::Verify(verify) => verify::task(at, verify, order, key),
+        Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => None,
+    }
+}
+
+/// Whether a phase's Job runs a worker of ours that can be asked how far it is.
+pub fn can_be_asked(phase: &Phase) -> bool {
+    match plan::action(phase) {
+        Action::Backfill(_) | Action::Verify(_) => true,
+        Action::Sql(_)
+        | Action::Job(_)
+        | Action::Switch(_)
+        | Action::Observe(_)
+        | Action::Bake(_)
+        | Action::Approval => false,
     }
 }
 

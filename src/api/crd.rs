@@ -34,6 +34,11 @@ pub fn crd() -> CustomResourceDefinition {
         let value = json!({ "type": "string", "maxLength": 63, "pattern": rules::LABEL_VALUE_PATTERN });
         bound_map(descend(schema, labels), &value);
     }
+    bound_map(
+        descend(schema, "spec.phases.[].backfill.set"),
+        &json!({ "type": "string", "minLength": 1, "maxLength": 2048 }),
+    );
+    descend(schema, "spec.phases.[].backfill.set")["minProperties"] = json!(1);
     bound_map(descend(schema, "spec.podTemplate.annotations"), &json!({ "type": "string", "maxLength": 1024 }));
     loosen_status(descend(schema, "status"));
     for rule in rules::all() {

@@ -2,23 +2,27 @@
 
 pub mod access;
 pub mod action;
+pub mod backfill;
 pub mod crd;
 pub mod guard;
 pub mod rules;
 pub mod scalar;
 pub mod spec;
 pub mod status;
+pub mod verify;
 
 pub use action::{
     BakeAction, Drain, DrainHook, JobAction, LintOptions, ObserveAction, OnRollback, Script, ScriptKey, ScriptSource,
     SqlAction, SwitchAction,
 };
+pub use backfill::BackfillAction;
 pub use guard::{Guard, HoldPolicy, OnBreach, Ratio};
 pub use scalar::{Percent, Span, Time};
 pub use spec::{
     Approval, DeletionPolicy, Migration, MigrationSpec, Phase, PodTemplate, PostgresStore, SecretKey, Store,
 };
 pub use status::*;
+pub use verify::VerifyAction;
 
 /// The API group; annotations, labels and finalizers carry it as their prefix.
 pub const GROUP: &str = "alongside.dev";

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     action::{BakeAction, JobAction, ObserveAction, SqlAction, SwitchAction},
+    backfill::BackfillAction,
     guard::Guard,
     scalar::Span,
     status::MigrationStatus,
+    verify::VerifyAction,
 };
 
 /// Carries a database or a service from its old form to its new one, phase by phase, and takes it back when a guard is breached.
@@ -106,17 +108,24 @@ pub struct Phase {
     pub name: String,
     /// Runs versioned, reversible scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sql: Option<SqlAction>,
+    // Every action is boxed: most phases have one kind, a Job template alone takes 5 KiB even where it is absent, and
+    // every Migration is held in memory.
+    pub sql: Option<Box<SqlAction>>,
     /// Runs any Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    // Boxed: a Job template takes 5 KiB even where it is absent, and every Migration is held in memory twice.
     pub job: Option<Box<JobAction>>,
+    /// Fills new columns of a table, chunk by chunk, while it is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Box<BackfillAction>>,
+    /// Proves that data is what it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Box<VerifyAction>>,
     /// Moves traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub switch: Option<SwitchAction>,
+    pub switch: Option<Box<SwitchAction>>,
     /// Holds until a query has satisfied its bound for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observe: Option<ObserveAction>,
+    pub observe: Option<Box<ObserveAction>>,
     /// Keeps the old side alive under the guards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeAction>,

@@ -76,7 +76,10 @@ pub struct MigrationStatus {
 impl MigrationStatus {
     /// Every Job that it speaks of.
     pub fn jobs(&self) -> impl Iterator<Item = &JobRef> {
-        self.phases.iter().flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job]).flatten()
+        self.phases
+            .iter()
+            .flat_map(|phase| [&phase.preflight_job, &phase.job, &phase.undo_job, &phase.cleanup_job])
+            .flatten()
     }
 
     /// The Jobs of which the outcome is still awaited.
@@ -166,12 +169,51 @@ pub struct PhaseStatus {
     /// The Job that takes it back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_job: Option<JobRef>,
+    /// The Job that clears away what it kept up for the way back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleanup_job: Option<JobRef>,
+    /// Try of that Job within this attempt, from 1.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cleanup_tries: u32,
+    /// Nothing is left of what it kept up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cleaned_up: bool,
     /// Not before this time is the action tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
+    /// How far its worker is, while one works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkStatus>,
     /// What its action reported, or why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// How far a phase's worker is. Written every few seconds while it works; its metrics have the live figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkStatus {
+    /// What it does, in a word or two.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stage: String,
+    /// Rows dealt with.
+    pub done: u64,
+    /// Rows to deal with in all, as estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Rows a second of late.
+    pub rate: u64,
+    /// Time left at that rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta: Option<Span>,
+    /// How far the new store is behind the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<Span>,
+    /// Why it goes slower than it could, or has paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<String>,
+    /// When this was written.
+    pub at: Time,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -362,6 +404,9 @@ pub struct RollbackStatus {
     /// Lane 1b: when the new side was drained, or its deadline was over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drained: Option<Time>,
+    /// The deadline ended it: connections to the new side stayed, or nobody knows how many did.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain_cut_short: bool,
     /// Lane 2: when no Job ran any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs_stopped: Option<Time>,

@@ -29,6 +29,7 @@ impl Draft<'_> {
             }
             Hold::PreflightJobFailed { tries, .. }
             | Hold::UndoFailed { tries, .. }
+            | Hold::CleanUpFailed { tries, .. }
             | Hold::FailedForGood { tries, .. } => retry_of(*tries),
             Hold::NoWayBack { .. } => {
                 let verbs = &self.world.verbs;
@@ -102,6 +103,7 @@ impl Draft<'_> {
             | Hold::OldSideGone { .. }
             | Hold::JobStops { .. }
             | Hold::Undoing { .. }
+            | Hold::CleaningUp { .. }
             | Hold::Releasing { .. } => None,
         }
     }

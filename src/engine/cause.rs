@@ -145,7 +145,13 @@ impl Draft<'_> {
     pub fn bake_is_over(&self) -> bool {
         let is_bake = |phase: &crate::api::Phase| match plan::action(phase) {
             Action::Bake(_) => true,
-            Action::Sql(_) | Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Approval => false,
+            Action::Sql(_)
+            | Action::Job(_)
+            | Action::Backfill(_)
+            | Action::Verify(_)
+            | Action::Switch(_)
+            | Action::Observe(_)
+            | Action::Approval => false,
         };
         let is_done = |phase: &crate::api::PhaseStatus| phase.state == PhaseState::Done;
         let mut bakes = self

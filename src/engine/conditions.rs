@@ -109,9 +109,13 @@ impl Draft<'_> {
             Hold::Baking { phase } => {
                 let is_bake = self.plan.phase(phase).is_some_and(|phase| match plan::action(phase) {
                     Action::Bake(_) => true,
-                    Action::Sql(_) | Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Approval => {
-                        false
-                    }
+                    Action::Sql(_)
+                    | Action::Job(_)
+                    | Action::Backfill(_)
+                    | Action::Verify(_)
+                    | Action::Switch(_)
+                    | Action::Observe(_)
+                    | Action::Approval => false,
                 });
                 is_bake && self.world.until.as_deref() == Some(phase)
             }
@@ -155,6 +159,8 @@ impl Draft<'_> {
             | Hold::RollbackNotReady { .. }
             | Hold::UndoFailed { .. }
             | Hold::Undoing { .. }
+            | Hold::CleanUpFailed { .. }
+            | Hold::CleaningUp { .. }
             | Hold::NoWayBack { .. }
             | Hold::Releasing { .. } => false,
         }

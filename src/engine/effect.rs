@@ -106,6 +106,8 @@ pub enum JobRole {
     Do,
     /// Takes it back.
     Undo,
+    /// Clears away what it kept up for the way back.
+    CleanUp,
 }
 
 impl JobRole {
@@ -115,6 +117,7 @@ impl JobRole {
             JobRole::Preflight => "preflight",
             JobRole::Do => "do",
             JobRole::Undo => "undo",
+            JobRole::CleanUp => "cleanup",
         }
     }
 }
@@ -134,7 +137,7 @@ pub fn job_name(
     // Only preflight depends on the plan: a phase that has begun keeps its Job when later phases change.
     let plan = match role {
         JobRole::Preflight => plan,
-        JobRole::Do | JobRole::Undo => "",
+        JobRole::Do | JobRole::Undo | JobRole::CleanUp => "",
     };
     let digest = Sha256::digest(format!("{uid}\n{plan}\n{phase}\n{}\n{attempt}\n{tries}", role.name()).as_bytes());
     format!("{}-{}-{}", label_part(migration, 26), label_part(phase, 24), hex(&digest[..5]))

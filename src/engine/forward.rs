@@ -59,14 +59,15 @@ impl Draft<'_> {
         if spec.point_of_no_return { self.cross(index) } else { self.begin_work(index) }
     }
 
-    /// Gives up every mark before the point of no return: from there on no way back may land, not even a late one.
+    /// Gives up what the way back needs before the point of no return: what phases kept up for it in their stores, and then
+    /// every mark, for from there on no way back may land, not even a late one.
     fn cross(&mut self, index: usize) -> Option<Cause> {
         if let Some(hold) = self.why_not_go_on(index) {
             self.hold(hold);
             self.wake_in(RESYNC);
             return None;
         }
-        if !self.release_all() {
+        if !self.clean_up_all() || !self.release_all() {
             return None;
         }
         let name = self.status.phases[index].name.clone();
@@ -84,7 +85,7 @@ impl Draft<'_> {
                 }
                 None
             }
-            Action::Sql(_) | Action::Job(_) => {
+            Action::Sql(_) | Action::Job(_) | Action::Backfill(_) | Action::Verify(_) => {
                 self.start_job(index, 1);
                 None
             }
@@ -140,7 +141,7 @@ impl Draft<'_> {
     /// Goes on with a phase's action. Returns why it has failed for good, if it has.
     fn follow_action(&mut self, index: usize) -> Option<String> {
         match plan::action(&self.plan.phases()[index]) {
-            Action::Sql(_) | Action::Job(_) => {
+            Action::Sql(_) | Action::Job(_) | Action::Backfill(_) | Action::Verify(_) => {
                 let failed = self.follow_job(index);
                 if self.status.phases[index].state == PhaseState::Done {
                     self.wake_in(Span::millis(0));
@@ -278,7 +279,7 @@ impl Draft<'_> {
         phase.started_at = Some(now);
         phase.finished_at = None;
         match plan::action(&self.plan.phases()[index]) {
-            Action::Sql(_) | Action::Job(_) => self.start_job(index, tries),
+            Action::Sql(_) | Action::Job(_) | Action::Backfill(_) | Action::Verify(_) => self.start_job(index, tries),
             Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => {
                 phase.state = PhaseState::Running;
                 phase.tries = tries;
@@ -291,7 +292,7 @@ impl Draft<'_> {
         if self.strangers().is_some() {
             return self.wake_in(RESYNC);
         }
-        if !self.release_all() {
+        if !self.clean_up_all() || !self.release_all() {
             return;
         }
         self.status.state = State::Succeeded;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::api::Time;
+use crate::api::{Time, WorkStatus};
 
 use super::{guard::Silence, world::Finding};
 
@@ -73,7 +73,7 @@ pub enum Hold {
     /// Open connections are leaving.
     Draining { service: String },
     /// A Job works.
-    JobRuns { phase: String },
+    JobRuns { phase: String, how_far: Option<Box<WorkStatus>> },
     /// A Job is there, and no pod of it can run.
     JobStuck { phase: String, why: String },
     /// A Job can't be made.
@@ -94,6 +94,10 @@ pub enum Hold {
     UndoFailed { phase: String, tries: u32, message: String },
     /// An undo works.
     Undoing { phase: String },
+    /// What a phase kept up for the way back could not be cleared away.
+    CleanUpFailed { phase: String, tries: u32, message: String },
+    /// What a phase kept up for the way back is being cleared away.
+    CleaningUp { phase: String },
     /// Something asks for a way back that doesn't exist any more.
     NoWayBack { why: String },
     /// The mark on a Service is being given up.
@@ -128,6 +132,7 @@ impl Hold {
             | Hold::Observing { .. }
             | Hold::Baking { .. }
             | Hold::Undoing { .. }
+            | Hold::CleaningUp { .. }
             | Hold::Releasing { .. } => Class::Work,
             Hold::PreflightWaits(_)
             | Hold::Paused
@@ -159,6 +164,7 @@ impl Hold {
             | Hold::OldSideGone { .. }
             | Hold::FailedForGood { .. }
             | Hold::UndoFailed { .. }
+            | Hold::CleanUpFailed { .. }
             | Hold::NoWayBack { .. } => Class::Stall,
         }
     }
@@ -209,6 +215,8 @@ impl Hold {
             Hold::RollbackNotReady { .. } => "RollbackNotReady",
             Hold::UndoFailed { .. } => "UndoFailed",
             Hold::Undoing { .. } => "Undoing",
+            Hold::CleanUpFailed { .. } => "CleanUpFailed",
+            Hold::CleaningUp { .. } => "CleaningUp",
             Hold::NoWayBack { .. } => "NoWayBack",
             Hold::Releasing { .. } => "Releasing",
         }
@@ -233,6 +241,7 @@ impl fmt::Display for Silence {
 }
 
 impl fmt::Display for Hold {
+    #[expect(clippy::too_many_lines, reason = "a sentence for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Hold::NewerFormat(version) => {
@@ -318,7 +327,8 @@ impl fmt::Display for Hold {
             }
             Hold::Confirming { service } => write!(f, "waiting for the EndpointSlices of Service {service} to show it"),
             Hold::Draining { service } => write!(f, "waiting for open connections of Service {service} to leave"),
-            Hold::JobRuns { phase } => write!(f, "phase {phase} runs its Job"),
+            Hold::JobRuns { phase, how_far: None } => write!(f, "phase {phase} runs its Job"),
+            Hold::JobRuns { phase, how_far: Some(work) } => write!(f, "phase {phase}: {work}"),
             Hold::JobStops { phase } => write!(f, "stopping the Job of phase {phase}"),
             Hold::RetryLater { phase, at, message } => {
                 write!(f, "phase {phase} is tried again at {at}: {message}")
@@ -331,6 +341,10 @@ impl fmt::Display for Hold {
             Hold::RollbackNotReady { why } => write!(f, "the way back is not open: {why}"),
             Hold::UndoFailed { phase, message, .. } => write!(f, "phase {phase} could not be taken back: {message}"),
             Hold::Undoing { phase } => write!(f, "taking back phase {phase}"),
+            Hold::CleanUpFailed { phase, message, .. } => {
+                write!(f, "what phase {phase} kept up for the way back could not be cleared away: {message}")
+            }
+            Hold::CleaningUp { phase } => write!(f, "clearing away what phase {phase} kept up for the way back"),
             Hold::NoWayBack { why } => write!(f, "past the point of no return: {why}; there is no way back"),
             Hold::Releasing { service } => write!(f, "giving up the mark on Service {service}"),
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use crate::api::{
-    Approval, BakeAction, Guard, JobAction, MigrationSpec, ObserveAction, OnRollback, Phase, SqlAction, SwitchAction,
+    Approval, BackfillAction, BakeAction, Guard, JobAction, MigrationSpec, ObserveAction, OnRollback, Phase, SqlAction,
+    SwitchAction, VerifyAction, backfill::Sync,
 };
 
 use super::world::{Finding, Weight};
@@ -15,7 +16,8 @@ use super::world::{Finding, Weight};
 pub struct Plan {
     /// Hash over all that the plan holds; verbs are bound to it.
     pub hash: String,
-    /// The spec at the time. Its `until` and `deletionPolicy` are not the plan's: they are read from the live object.
+    /// The spec at the time. Its `until`, its `deletionPolicy` and the pace of its backfills are not the plan's: they are
+    /// read from the live object.
     pub spec: MigrationSpec,
 }
 
@@ -26,6 +28,10 @@ pub enum Action<'a> {
     Sql(&'a SqlAction),
     /// Runs a Job of the user's.
     Job(&'a JobAction),
+    /// Fills new columns.
+    Backfill(&'a BackfillAction),
+    /// Proves data right.
+    Verify(&'a VerifyAction),
     /// Moves traffic.
     Switch(&'a SwitchAction),
     /// Holds until a query satisfies.
@@ -42,6 +48,8 @@ impl Action<'_> {
         match self {
             Action::Sql(_) => "sql",
             Action::Job(_) => "job",
+            Action::Backfill(_) => "backfill",
+            Action::Verify(_) => "verify",
             Action::Switch(_) => "switch",
             Action::Observe(_) => "observe",
             Action::Bake(_) => "bake",
@@ -73,6 +81,7 @@ impl Plan {
         let mut frozen = spec.clone();
         frozen.until = None;
         frozen.deletion_policy = crate::api::DeletionPolicy::default();
+        frozen.phases.iter_mut().for_each(drop_pace);
         let spec_json = serde_json::to_value(&frozen).expect("a spec that was read as JSON can be written as JSON");
         Self { hash: Self::hash_of(&spec_json, extra), spec: frozen }
     }
@@ -144,14 +153,24 @@ impl Plan {
 
 /// The action of a phase.
 pub fn action(phase: &Phase) -> Action<'_> {
-    match (&phase.sql, &phase.job, &phase.switch, &phase.observe, &phase.bake) {
-        (Some(sql), ..) => Action::Sql(sql),
-        (_, Some(job), ..) => Action::Job(job),
-        (_, _, Some(switch), ..) => Action::Switch(switch),
-        (_, _, _, Some(observe), _) => Action::Observe(observe),
-        (.., Some(bake)) => Action::Bake(bake),
-        // Admission lets a phase without an action through only with `approval: Required`.
-        (None, None, None, None, None) => Action::Approval,
+    let Phase { sql, job, backfill, verify, switch, observe, bake, .. } = phase;
+    let first = [
+        sql.as_deref().map(Action::Sql),
+        job.as_deref().map(Action::Job),
+        backfill.as_deref().map(Action::Backfill),
+        verify.as_deref().map(Action::Verify),
+        switch.as_deref().map(Action::Switch),
+        observe.as_deref().map(Action::Observe),
+        bake.as_ref().map(Action::Bake),
+    ];
+    // Admission lets a phase without an action through only with `approval: Required`, and none with two.
+    first.into_iter().flatten().next().unwrap_or(Action::Approval)
+}
+
+/// Takes out of a phase how fast it works: that may be changed while it does, and needs no new plan.
+fn drop_pace(phase: &mut Phase) {
+    if let Some(backfill) = &mut phase.backfill {
+        (backfill.throttle, backfill.workers, backfill.rate, backfill.chunk) = (None, None, None, None);
     }
 }
 
@@ -166,8 +185,35 @@ pub fn undo(phase: &Phase) -> Undo {
             Some(_) => Undo::Job,
             None => Undo::Nothing { because: "the job has no undo" },
         },
+        Action::Backfill(_) => Undo::Job,
         Action::Switch(_) => Undo::Traffic,
-        Action::Observe(_) | Action::Bake(_) | Action::Approval => Undo::Nothing { because: "it changed nothing" },
+        Action::Verify(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => {
+            Undo::Nothing { because: "it changed nothing" }
+        }
+    }
+}
+
+/// Whether a phase asks its stores, in a Job, before the migration's first effect.
+pub fn asks_stores(phase: &Phase) -> bool {
+    match action(phase) {
+        Action::Sql(_) | Action::Backfill(_) | Action::Verify(_) => true,
+        Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => false,
+    }
+}
+
+/// Whether a phase, once done, keeps something up in its stores for as long as there is a way back. It is cleared away at
+/// the point of no return, or with the last phase.
+pub fn keeps_up(phase: &Phase) -> bool {
+    match action(phase) {
+        // Its trigger keeps the new columns true for as long as the old side may write.
+        Action::Backfill(backfill) => backfill.sync == Sync::Trigger,
+        Action::Sql(_)
+        | Action::Job(_)
+        | Action::Verify(_)
+        | Action::Switch(_)
+        | Action::Observe(_)
+        | Action::Bake(_)
+        | Action::Approval => false,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     draft::Draft,
     effect::Effect,
     hold::Hold,
+    jobs::After,
     plan::{self, Undo},
     verb,
     world::RESYNC,
@@ -170,7 +171,7 @@ impl Draft<'_> {
         };
         match plan::undo(phase) {
             Undo::Job if self.has_never_worked(index) => self.keep_phase(index, "its Job never ran"),
-            Undo::Job => self.follow_undo(index),
+            Undo::Job => self.follow_after(index, After::Undo),
             // Lane 1 has done it.
             Undo::Traffic => {
                 self.status.phases[index].state = PhaseState::Undone;

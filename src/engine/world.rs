@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{DeletionPolicy, Span, Time, TrafficStatus};
+use crate::api::{DeletionPolicy, Span, Time, TrafficStatus, WorkStatus};
 
 use super::{
     guard::{BaselineView, GuardView, ObservationView},
@@ -53,6 +53,8 @@ pub struct World {
     pub jobs: BTreeMap<String, JobView>,
     /// Why no pod of a Job runs yet, by Job, where that doesn't pass by itself in a moment.
     pub stuck: BTreeMap<String, String>,
+    /// What the workers in those Jobs said last, by Job.
+    pub work: BTreeMap<String, WorkStatus>,
     /// Whether Jobs could be listed at all.
     pub jobs_seen: bool,
     /// What the API server said to our last write to a Service, by Service, where it refused it although the Service was

@@ -13,6 +13,9 @@ pub struct Config {
     /// File that lists the metrics providers.
     #[arg(long)]
     pub providers: Option<PathBuf>,
+    /// File with the Ed25519 key (PKCS#8, PEM) that all replicas sign their requests to workers with. Default: each makes one.
+    #[arg(long)]
+    pub signing_key: Option<PathBuf>,
     /// Namespace of the leader's lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "alongside-system")]
     pub lease_namespace: String,

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     config::Config, effects::EffectError, http::Readiness, lease::Leadership, metrics::Metrics, plans::PlanStore,
-    watches::TrafficWatches,
+    watches::TrafficWatches, workers::Workers,
 };
 use crate::{
     actions::drain::Drains,
@@ -60,6 +60,8 @@ pub struct Context {
     pub traffic: TrafficWatches,
     /// Drains under way.
     pub drains: Drains,
+    /// Workers that are being asked how far they are.
+    pub workers: Workers,
     /// Frozen plans.
     pub plans: PlanStore,
     /// Writes Events.
@@ -126,11 +128,12 @@ impl Context {
         }
     }
 
-    /// Ends whatever is watched, polled and drained for a Migration.
+    /// Ends whatever is watched, polled, drained and asked for a Migration.
     pub fn look_away(&self, uid: &str) {
         self.board.forget(uid);
         self.traffic.forget(uid);
         self.drains.forget(uid);
+        self.workers.forget(uid);
     }
 
     /// Forgets a Migration that doesn't exist any more.

@@ -15,7 +15,7 @@ use super::{
     record::Recorded,
 };
 use crate::{
-    actions::{self, At, sql, switch},
+    actions::{self, At, switch},
     api::{CHILD_FINALIZER, FIELD_MANAGER, FINALIZER, Migration, UID_LABEL},
     engine::{
         effect::{Effect, JobOrder, ServicePatch},
@@ -227,10 +227,11 @@ impl Performer<'_> {
         let index = frozen.plan.index_of(&order.phase).ok_or(EffectError::NoPlan)?;
         let at = At { migration: self.migration, spec: &frozen.plan.spec, index, phase: &frozen.plan.phases()[index] };
         let job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
-        let scripts = frozen.scripts.get(&order.phase).filter(|_| !order.tombstone);
-        if let (Some(sql), Some(scripts)) = (&at.phase.sql, scripts) {
-            let past_no_return = frozen.plan.point_of_no_return().is_some_and(|first| index >= first);
-            self.create_task(sql::task(at, sql, order, scripts, past_no_return)).await?;
+        let scripts = frozen.scripts.get(&order.phase).map(Vec::as_slice);
+        if let Some(task) =
+            actions::task_of(at, order, scripts, &self.ctx.workers.public_key()).filter(|_| !order.tombstone)
+        {
+            self.create_task(task).await?;
         }
         let jobs: Api<Job> = Api::namespaced(self.ctx.client.clone(), &self.namespace());
         match jobs.create(&PostParams::default(), &job).await {

@@ -15,6 +15,7 @@ mod reconcile;
 mod record;
 pub mod telemetry;
 mod watches;
+mod workers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,10 +41,12 @@ use self::{
     lease::Election,
     metrics::Metrics,
     watches::TrafficWatches,
+    workers::Workers,
 };
 use crate::{
     actions::drain::Drains,
     guards::{Board, Providers},
+    worker::signed::Signer,
 };
 
 /// Why the operator could not start, or had to end.
@@ -55,6 +58,9 @@ pub enum OperatorError {
     /// The metrics providers' file.
     #[error("the metrics providers could not be set up")]
     Providers(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The key that requests to workers are signed with.
+    #[error("the signing key could not be set up")]
+    SigningKey(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The HTTP surface.
     #[error("could not serve metrics and probes")]
     Http(#[source] std::io::Error),
@@ -74,6 +80,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         Some(path) => Providers::load(path).map_err(|error| OperatorError::Providers(error.into()))?,
         None => Providers::default(),
     };
+    let signer = signer(&config).await?;
     let (board, events) = Board::start(providers);
     board.register(&mut registry);
     let readiness = Readiness::of(&["migrations", "jobs"]);
@@ -96,6 +103,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),
         drains: Drains::new(client.clone(), plain_http()),
+        workers: Workers::new(client.clone(), plain_http(), signer),
         plans: plans::PlanStore::default(),
         recorder: Recorder::new(
             client.clone(),
@@ -137,6 +145,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         Ok(served) => served.map_err(OperatorError::Http),
         Err(_) => Ok(()),
     }
+}
+
+/// What requests to workers are signed with. Without a key of the installation's own, a replica makes one for itself, and
+/// workers that another one has launched don't listen to it.
+async fn signer(config: &Config) -> Result<Signer, OperatorError> {
+    let signer = match &config.signing_key {
+        Some(path) => {
+            let text = tokio::fs::read(path).await.map_err(|error| OperatorError::SigningKey(error.into()))?;
+            Signer::from_pem(&text)
+        }
+        None => Signer::generate(),
+    };
+    signer.map_err(|error| OperatorError::SigningKey(error.into()))
 }
 
 /// The objects in scope: those of one namespace, or all.

@@ -162,6 +162,7 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
         baselines: board.baselines,
         observation: board.observation,
         drains: ctx.drains.look(&uid),
+        work: ctx.workers.look(&uid),
         denied: ctx.memories.with(&uid, |memory| memory.denied.clone()),
         uid,
         ..World::default()

@@ -14,6 +14,7 @@ use super::{
     observe::{self, Known, Look},
     plans::{self, Frozen, PlanError},
     record::{self, RecordError},
+    workers,
 };
 use crate::{
     actions::switch::PatchError,
@@ -101,6 +102,7 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
         // A standby keeps its caches warm and its guards polled, and writes nothing.
         return Ok(Action::await_change());
     }
+    workers::attend(&migration, frozen.as_deref(), ctx);
     let world = observe::world(&migration, known, Look::Live, ctx).await;
     let plans = Plans {
         frozen: frozen.as_deref().map(|frozen| &frozen.plan),
@@ -234,7 +236,7 @@ fn watch_set(migration: &Migration, frozen: &Frozen) -> WatchSet {
         want_baselines: flipped_at.is_none()
             && phase.is_some_and(|phase| matches!(plan::action(phase), PhaseAction::Switch(_))),
         baseline_guards: frozen.plan.phases().iter().flat_map(|phase| phase.guards.clone()).collect(),
-        observation: phase.and_then(|phase| phase.observe.clone()),
+        observation: phase.and_then(|phase| phase.observe.as_deref().cloned()),
         provider: frozen.plan.spec.provider.clone(),
         attempt: status.attempt,
     }

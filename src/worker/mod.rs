@@ -6,6 +6,9 @@
 //! sees.
 
 pub mod ladder;
+pub mod live;
+pub mod progress;
+pub mod signed;
 pub mod sql;
 pub mod task;
 pub mod verdict;

@@ -9,13 +9,14 @@ use serde_json::json;
 
 use crate::server::{CLUSTER, create, migration, migrations, name_of, words};
 
-/// Three phases on two stores.
+/// Four phases on two stores.
 const SPEC: &str = "
 stores:
 - {name: orders, postgres: {secretRef: {name: orders-db, key: uri}}}
 - {name: stock, postgres: {secretRef: {name: stock-db, key: uri}}}
 phases:
 - {name: expand, sql: {store: orders, up: {inline: SELECT 1}}}
+- {name: fill, backfill: {store: orders, table: item, set: {sku: upper(code)}, rate: 1000}}
 - {name: cut-over, switch: {service: shop, from: {version: v1}, to: {version: v2}}}
 - {name: contract, pointOfNoReturn: true, sql: {store: stock, up: {inline: SELECT 2}}}";
 
@@ -25,14 +26,14 @@ const BEGUN: &str = "spec.phases: Invalid value: phases up to `cut-over` have be
 const STORE: &str = "spec.stores: Invalid value: a store that a begun phase works on can't be changed or removed: add \
                      another one for later phases, or abort and begin anew";
 
-/// Creates the migration of [`SPEC`], says in its status that its first two phases have begun, and applies the changed
+/// Creates the migration of [`SPEC`], says in its status that its first three phases have begun, and applies the changed
 /// text as kubectl does.
-fn after_two_phases_have_begun(sentence: &str, changed: &str) -> Result<(), String> {
+fn after_three_phases_have_begun(sentence: &str, changed: &str) -> Result<(), String> {
     let name = name_of(sentence);
     CLUSTER.run(async || {
         let client = CLUSTER.client();
         create(&client, &migration(&name, SPEC)).await.expect("the migration is a good one");
-        set_begun(&client, &name, 2).await.expect("its status can be written");
+        set_begun(&client, &name, 3).await.expect("its status can be written");
         let outcome = replace(&client, &name, changed).await;
         migrations(client).delete(&name, &DeleteParams::default()).await.expect("it can be deleted");
         outcome
@@ -59,7 +60,7 @@ macro_rules! changes {
         fn $sentence() {
             let changed = SPEC.replace($from, $to);
             assert_ne!(changed, SPEC, "the test changes nothing");
-            let outcome = after_two_phases_have_begun(stringify!($sentence), &changed);
+            let outcome = after_three_phases_have_begun(stringify!($sentence), &changed);
             assert_eq!(outcome, $outcome.map_err(str::to_owned));
         })*
     };
@@ -87,7 +88,15 @@ changes! {
         "- {name: orders, postgres: {secretRef: {name: orders-db, key: uri}}}\n" => ""
         => Err::<(), &str>("spec.stores: Invalid value: a store that a begun phase works on can't be changed or removed: \
         add another one for later phases, or abort and begin anew\nspec.phases: Invalid value: phase `expand`: its \
-        `sql.store` names no store: write it into `spec.stores`");
+        `sql.store` names no store: write it into `spec.stores`\nspec.phases: Invalid value: a phase's \
+        `backfill.store` names no store: write it into `spec.stores`");
+
+    what_a_begun_backfill_sets_stays:
+        "upper(code)" => "lower(code)" => Err::<(), &str>(BEGUN);
+    a_begun_backfill_gets_no_timeout_afterwards:
+        "{name: fill," => "{name: fill, timeout: 1h," => Err::<(), &str>(BEGUN);
+    the_pace_of_a_begun_backfill_may_change:
+        "rate: 1000" => "workers: 4, throttle: {maxLag: 2s}" => Ok(());
 
     a_later_phase_may_change:
         "inline: SELECT 2" => "inline: SELECT 3" => Ok(());

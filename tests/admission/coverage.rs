@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use alongside::api::rules;
 
 use crate::{
-    guards, phases,
+    data, guards, phases,
     server::{CLUSTER, Case, create, migration, name_of},
     whole,
 };
 
 fn cases() -> Vec<Case> {
-    [guards::CASES, phases::CASES, whole::CASES].concat()
+    [data::CASES, guards::CASES, phases::CASES, whole::CASES].concat()
 }
 
 #[test]

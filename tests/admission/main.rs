@@ -5,6 +5,7 @@ mod support;
 
 mod changes;
 mod coverage;
+mod data;
 mod examples;
 mod guards;
 mod phases;

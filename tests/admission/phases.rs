@@ -12,12 +12,12 @@ phases: [{name: one, observe: {query: q, max: 1, for: 1m}}, {name: two, switch: 
     }
     a_phase_without_an_action {
         wrote: "phases: [{name: nothing}]",
-        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
+        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `backfill`, `verify`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
         writes: "phases: [{name: ask, approval: Required}]",
     }
     a_phase_that_waits_for_nobody {
         wrote: "phases: [{name: nothing, approval: NotRequired}]",
-        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
+        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `backfill`, `verify`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
         writes: "phases: [{name: ask, approval: Required}]",
     }
     a_phase_without_a_name {
@@ -36,8 +36,8 @@ phases: [{name: one, observe: {query: q, max: 1, for: 1m}}, {name: two, switch: 
         writes: "phases: [{name: a23456789012345678901234567890123456789012345678901234567890123, approval: Required}]",
     }
     an_action_that_does_not_exist {
-        wrote: "phases: [{name: copy, backfill: {store: orders, table: customers}}]",
-        heard: r#"Migration in version "v1alpha1" cannot be handled as a Migration: strict decoding error: unknown field "spec.phases[0].backfill""#,
+        wrote: "phases: [{name: copy, replay: {store: orders, table: customers}}]",
+        heard: r#"Migration in version "v1alpha1" cannot be handled as a Migration: strict decoding error: unknown field "spec.phases[0].replay""#,
         writes: "phases: [{name: ask, approval: Required}]",
     }
     an_approval_that_is_a_boolean {
@@ -47,7 +47,7 @@ phases: [{name: one, observe: {query: q, max: 1, for: 1m}}, {name: two, switch: 
     }
     retries_of_an_action_that_waits {
         wrote: "phases: [{name: look, retries: 3, observe: {query: q, max: 1, for: 1m}}]",
-        heard: "spec.phases[0]: Invalid value: `retries` goes with `sql` and `job`, as other actions wait instead of failing: leave it out",
+        heard: "spec.phases[0]: Invalid value: `retries` goes with `sql`, `job`, `backfill` and `verify`, as other actions wait instead of failing: leave it out",
         writes: "phases: [{name: look, observe: {query: q, max: 1, for: 1m}}]",
     }
     more_retries_than_make_sense {

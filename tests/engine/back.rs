@@ -473,6 +473,7 @@ fn connections_that_do_not_leave_in_time_are_told_of_and_hold_nothing_up() {
     assert_eq!((scene.told("DrainCutShort"), scene.traffic(STOCK).remaining), (1, Some(2)));
     let told = scene.status.history.iter().find(|entry| entry.what == "DrainCutShort").expect("it is told");
     assert!(told.why.contains("2 connections to the new side of Service stock"), "{}", told.why);
+    assert!(scene.status.rollback.is_some_and(|rollback| rollback.drain_cut_short));
 }
 
 #[test]
@@ -480,4 +481,5 @@ fn connections_that_leave_in_time_are_not_told_of() {
     let mut scene = given(job_switch_bake());
     scene.run_to("bake").breach().run_to_state(State::RolledBack);
     assert_eq!(scene.told("DrainCutShort"), 0);
+    assert!(scene.status.rollback.is_some_and(|rollback| !rollback.drain_cut_short));
 }

@@ -22,6 +22,8 @@ pub const NAMESPACE: &str = "shop";
 pub const STOCK: &str = "stock";
 /// The Service that moves together with it where there are two.
 pub const ORDERS: &str = "orders";
+/// The store that scripts, backfills and verifications work on.
+pub const STORE: &str = "ledger";
 /// The guard that every Migration here has.
 pub const ERRORS: &str = "error-rate";
 
@@ -35,6 +37,8 @@ pub fn phase(name: &str) -> Phase {
         name: name.to_owned(),
         sql: None,
         job: None,
+        backfill: None,
+        verify: None,
         switch: None,
         observe: None,
         bake: None,
@@ -92,17 +96,36 @@ impl Migrating {
         self
     }
 
-    pub fn sql(mut self, name: &str) -> Self {
-        let store = "ledger";
+    fn with_store(mut self) -> Self {
         if self.spec.stores.is_empty() {
             let secret_ref = alongside::api::SecretKey { name: "ledger-db".to_owned(), key: "uri".to_owned() };
             let postgres = alongside::api::PostgresStore { secret_ref };
-            self.spec.stores.push(Store { name: store.to_owned(), postgres });
+            self.spec.stores.push(Store { name: STORE.to_owned(), postgres });
         }
+        self
+    }
+
+    /// A backfill whose trigger stays for as long as there is a way back.
+    pub fn backfill(self, name: &str) -> Self {
+        let backfill = serde_json::json!({
+            "store": STORE, "table": "item", "set": {"sku": "upper(code)"}, "where": "sku IS NULL", "sync": "Trigger",
+        });
+        let backfill = serde_json::from_value(backfill).expect("it is a backfill");
+        self.with_store().with(Phase { backfill: Some(Box::new(backfill)), ..phase(name) })
+    }
+
+    /// A proof that every row holds what it should.
+    pub fn verify(self, name: &str) -> Self {
+        let verify = serde_json::json!({ "store": STORE, "table": "item", "expect": ["sku = upper(code)"] });
+        let verify = serde_json::from_value(verify).expect("it is a verification");
+        self.with_store().with(Phase { verify: Some(Box::new(verify)), ..phase(name) })
+    }
+
+    pub fn sql(self, name: &str) -> Self {
         let up = Some(Script { inline: Some("ALTER TABLE item ADD sku text".to_owned()), config_map_key: None });
         let down = Some(Script { inline: Some("ALTER TABLE item DROP sku".to_owned()), config_map_key: None });
         let sql = SqlAction {
-            store: store.to_owned(),
+            store: STORE.to_owned(),
             up,
             down,
             from: None,
@@ -111,7 +134,7 @@ impl Migrating {
             statement_timeout: None,
             lint: None,
         };
-        self.with(Phase { sql: Some(sql), ..phase(name) })
+        self.with_store().with(Phase { sql: Some(Box::new(sql)), ..phase(name) })
     }
 
     /// A Job with an undo.
@@ -136,7 +159,7 @@ impl Migrating {
             capacity: None,
             keep_old: None,
         };
-        self.with(Phase { switch: Some(switch), ..phase(name) })
+        self.with(Phase { switch: Some(Box::new(switch)), ..phase(name) })
     }
 
     pub fn observe(self, name: &str, seconds: u64) -> Self {
@@ -150,7 +173,7 @@ impl Migrating {
             interval: None,
             max_age: None,
         };
-        self.with(Phase { observe: Some(observe), ..phase(name) })
+        self.with(Phase { observe: Some(Box::new(observe)), ..phase(name) })
     }
 
     pub fn bake(self, name: &str, seconds: u64) -> Self {
@@ -238,6 +261,18 @@ pub fn job_switch_bake() -> Migrating {
 
 pub fn switch_bake() -> Migrating {
     migration().switch("cut-over", &[STOCK]).bake("bake", 600)
+}
+
+/// A table's new shape, filled and proven before traffic moves to it.
+pub fn backfilled() -> Migrating {
+    migration()
+        .backfill("backfill")
+        .verify("prove")
+        .switch("cut-over", &[STOCK])
+        .bake("bake", 600)
+        .one_way_job("contract")
+        .no_return()
+        .approved()
 }
 
 /// A whole expand and contract.

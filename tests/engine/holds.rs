@@ -13,7 +13,7 @@ use alongside::{
 };
 
 use crate::{
-    fixture::{ERRORS, STOCK, expand_contract, finding, guard, job_switch_bake, migration, switch_bake},
+    fixture::{ERRORS, STOCK, backfilled, expand_contract, finding, guard, job_switch_bake, migration, switch_bake},
     scene::{Scene, given, passing},
 };
 
@@ -175,6 +175,15 @@ fn scenes() -> Vec<(&'static str, Scene)> {
     let mut scene = given(job_switch_bake()).slow_undo("expand");
     scene.run_to("bake").abort();
     add("Undoing", scene);
+    let mut scene = given(backfilled());
+    scene.slow.push(("backfill".to_owned(), JobRole::CleanUp));
+    scene.run_to_hold("Approval").approve("contract");
+    add("CleaningUp", scene);
+    let mut scene = given(backfilled());
+    scene.slow.push(("backfill".to_owned(), JobRole::CleanUp));
+    scene.run_to_hold("Approval").approve("contract").run_to_hold("CleaningUp");
+    scene.job_ends("backfill", JobRole::CleanUp, failed("no right to drop the trigger", true));
+    add("CleanUpFailed", scene);
     let mut scene = given(expand_contract()).slow("contract");
     scene.run_to("contract").settle().abort();
     add("NoWayBack", scene);

@@ -1,6 +1,7 @@
 //! The engine's scenarios: what it decides, told as sentences.
 
 mod back;
+mod cleanup;
 mod cluster;
 mod deletion;
 mod fixture;

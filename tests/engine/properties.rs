@@ -92,6 +92,15 @@ fn plan() -> impl Strategy<Value = Migrating> {
                 .no_return()
         ),
         Just(migration().switch("cut-over", &[STOCK]).job("tidy").approved().observe("compare", 60).timeout(7200)),
+        Just(
+            migration()
+                .backfill("backfill")
+                .verify("prove")
+                .switch("cut-over", &[STOCK])
+                .bake("bake", 600)
+                .job("contract")
+                .no_return()
+        ),
         Just(migration().job("expand").timeout(300).one_way_job("contract").change(|p| p.point_of_no_return = true)),
     ]
 }
@@ -253,6 +262,7 @@ proptest! {
                 };
                 prop_assert!(made(JobRole::Do) <= phase.tries as usize, "{}", scene.why());
                 prop_assert!(made(JobRole::Undo) <= phase.undo_tries as usize, "{}", scene.why());
+                prop_assert!(made(JobRole::CleanUp) <= phase.cleanup_tries as usize, "{}", scene.why());
             }
         }
         prop_assert!(!has_ended(&scene) || scene.status.hold.is_none());

@@ -46,6 +46,7 @@ pub fn passing(name: &str) -> GuardView {
         verdict: Verdict::Pass,
         value: Some(0.002),
         limit: "max 0.01".to_owned(),
+        upper: Some(0.01),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     explore::catch,
     mutants::Mutant,
     promises::Promise,
-    runs::{deposed, from_nothing, jobs, letting_go, no_return, schema, sides, silence, strangers, undo},
+    runs::{cleanup, deposed, from_nothing, jobs, letting_go, no_return, schema, sides, silence, strangers, undo},
 };
 
 macro_rules! caught {
@@ -38,5 +38,6 @@ caught! {
     without_asking_the_old_side: OldSideNotAsked in sides breaks TrafficIsNeverMovedToASideThatDoesNotServe,
     without_asking_the_new_side_again: SentAgainBlindly in sides breaks TrafficIsNeverMovedToASideThatDoesNotServe,
     without_guards_that_must_speak: SilencePasses in silence breaks NoForwardStepWithoutPassingGuards,
+    without_waiting_for_the_clean_up: CleanUpTakenForDone in cleanup breaks NothingContractsBeforeItIsCleanedUp,
     without_watching_the_way_back: WayBackNotWatched in silence breaks NoForwardStepWhileTheWayBackIsShut,
 }

@@ -70,6 +70,8 @@ pub enum Mutant {
     SilencePasses,
     /// Nobody watches whether the old side could take traffic back.
     WayBackNotWatched,
+    /// A clean-up that works is taken for done.
+    CleanUpTakenForDone,
 }
 
 /// What a mutant made an operator believe, for the orders that it gives then: marks by Service, as shown and as found.
@@ -107,7 +109,8 @@ impl Mutant {
                 self.distort_service(status, traffic, going_back, view, &mut lies);
             }
         }
-        let awaited = status.phases.iter().flat_map(|phase| [&phase.job, &phase.undo_job]).flatten();
+        let awaited =
+            status.phases.iter().flat_map(|phase| [&phase.job, &phase.undo_job, &phase.cleanup_job]).flatten();
         for job in awaited.filter(|job| !job.settled) {
             let here = world.jobs.get(&job.name).cloned();
             let uid = job.uid.clone().unwrap_or_else(|| "made-up".to_owned());
@@ -121,6 +124,13 @@ impl Mutant {
             };
             if let Some(lie) = lie {
                 world.jobs.insert(job.name.clone(), lie);
+            }
+        }
+        if self == Mutant::CleanUpTakenForDone {
+            for job in status.phases.iter().filter_map(|phase| phase.cleanup_job.as_ref()) {
+                if let Some(view) = world.jobs.get_mut(&job.name).filter(|view| view.state == JobState::Active) {
+                    view.state = JobState::Succeeded { message: String::new() };
+                }
             }
         }
         if self == Mutant::AttemptsShareJobs && status.attempt > 1 {

@@ -6,6 +6,7 @@ use alongside::{
         effect::{Effect, JobRole},
         has_flipped,
         mark::Role,
+        plan::keeps_up,
         world::{JobState, Side},
     },
 };
@@ -42,6 +43,7 @@ pub enum Promise {
     NoJobIsStoppedThatIsWaitedFor,
     NoForwardStepWithoutPassingGuards,
     NoForwardStepWhileTheWayBackIsShut,
+    NothingContractsBeforeItIsCleanedUp,
     ThereIsAlwaysAWayOnOrAReason,
     EveryRunCanComeToItsEnd,
 }
@@ -49,7 +51,7 @@ pub enum Promise {
 use Promise as P;
 
 impl Promise {
-    pub const ALL: [Promise; 23] = [
+    pub const ALL: [Promise; 24] = [
         P::TrafficIsNeverMovedToASideThatDoesNotServe,
         P::NoPhaseIsDoneTwice,
         P::NoTwoJobsDoTheSameWorkAtATime,
@@ -71,6 +73,7 @@ impl Promise {
         P::NoJobIsStoppedThatIsWaitedFor,
         P::NoForwardStepWithoutPassingGuards,
         P::NoForwardStepWhileTheWayBackIsShut,
+        P::NothingContractsBeforeItIsCleanedUp,
         P::ThereIsAlwaysAWayOnOrAReason,
         P::EveryRunCanComeToItsEnd,
     ];
@@ -99,6 +102,7 @@ impl Promise {
             P::NoJobIsStoppedThatIsWaitedFor => "no_job_is_stopped_that_is_waited_for",
             P::NoForwardStepWithoutPassingGuards => "no_forward_step_without_passing_guards",
             P::NoForwardStepWhileTheWayBackIsShut => "no_forward_step_while_the_way_back_is_shut",
+            P::NothingContractsBeforeItIsCleanedUp => "nothing_contracts_before_it_is_cleaned_up",
             P::ThereIsAlwaysAWayOnOrAReason => "there_is_always_a_way_on_or_a_reason",
             P::EveryRunCanComeToItsEnd => "every_run_can_come_to_its_end",
         }
@@ -192,11 +196,16 @@ impl State {
                 let works = job.role == JobRole::Do && !job.tombstone;
                 self.broken.note(P::NoForwardStepWithoutPassingGuards, works && !order.look.guards_passed);
                 let stopped = status.rollback.as_ref().is_some_and(|rollback| rollback.jobs_stopped.is_some());
+                let begins = works || (job.role == JobRole::CleanUp && !job.tombstone);
                 self.broken
-                    .note(P::NothingBeginsOnceJobsAreStopped, works && (stopped || job.attempt < status.attempt));
+                    .note(P::NothingBeginsOnceJobsAreStopped, begins && (stopped || job.attempt < status.attempt));
+                let contracts = works && sim.plan.phase(&job.phase).is_some_and(|phase| phase.point_of_no_return);
+                let early = contracts && !is_cleaned_up(sim, &ledger, job.attempt);
+                self.broken.note(P::NothingContractsBeforeItIsCleanedUp, early);
             }
             Effect::StopJob { name, .. } => {
-                let jobs = status.phases.iter().flat_map(|phase| [&phase.job, &phase.undo_job]).flatten();
+                let jobs =
+                    status.phases.iter().flat_map(|phase| [&phase.job, &phase.undo_job, &phase.cleanup_job]).flatten();
                 let waited_for = jobs.filter(|job| !job.settled).any(|job| job.name == *name);
                 let wanted = status.rollback.is_none() && waited_for && !sim.has_timeouts();
                 self.broken.note(P::NoJobIsStoppedThatIsWaitedFor, wanted);
@@ -232,7 +241,8 @@ impl State {
         if arrived(Life::Succeeded) {
             let done = sim.works().all(|(phase, _)| ledger.successes_of(status.attempt, phase, JobRole::Do) == 1);
             let moved = !sim.has_switch() || look.all_on_new_side || ledger.touched;
-            self.broken.note(P::SucceededMeansDone, !done || !moved);
+            let cleaned_up = is_cleaned_up(sim, &ledger, status.attempt);
+            self.broken.note(P::SucceededMeansDone, !done || !moved || !cleaned_up);
             self.broken.note(P::EvidenceIsNeverOverlooked, ledger.went_back);
         }
         if arrived(Life::RolledBack) {
@@ -255,6 +265,8 @@ impl State {
         let before = ledger.successes_of(attempt, phase, role);
         match role {
             JobRole::Preflight => return,
+            // Clearing away what is gone changes nothing.
+            JobRole::CleanUp => {}
             JobRole::Do => self.broken.note(P::NoPhaseIsDoneTwice, before > 0),
             JobRole::Undo => {
                 let later = sim.works().any(|(other, undo)| {
@@ -293,6 +305,12 @@ fn no_return_is_passed(sim: &Sim, server: &crate::state::Server) -> bool {
     })
 }
 
+/// Whether everything that phases keep up for the way back has been cleared away.
+fn is_cleaned_up(sim: &Sim, ledger: &Ledger, attempt: u32) -> bool {
+    let mut kept_up = sim.plan.phases().iter().enumerate().filter(|(_, phase)| keeps_up(phase));
+    kept_up.all(|(phase, _)| ledger.successes_of(attempt, phase, JobRole::CleanUp) > 0)
+}
+
 /// What a status announces: names of Jobs and numbers of writes to Services.
 pub fn announced(status: &MigrationStatus) -> Vec<u64> {
     let writes = status.traffic.iter().filter(|traffic| traffic.step != TrafficStep::Unclaimed);
@@ -301,15 +319,19 @@ pub fn announced(status: &MigrationStatus) -> Vec<u64> {
 
 impl Ledger {
     fn place(attempt: u32, phase: usize, role: JobRole) -> u32 {
-        let role = u32::from(role == JobRole::Undo);
+        let role = match role {
+            JobRole::Preflight | JobRole::Do => 0,
+            JobRole::Undo => 1,
+            JobRole::CleanUp => 2,
+        };
         let phase = u32::try_from(phase).expect("a plan of the model has at most four phases");
         assert!(attempt <= 2 && phase < 4, "two attempts of four phases are counted");
-        ((attempt.saturating_sub(1) * 4 + phase) * 2 + role) * 2
+        ((attempt.saturating_sub(1) * 4 + phase) * 4 + role) * 2
     }
 
     /// How often a Job has succeeded; three stands for more.
     pub fn successes_of(&self, attempt: u32, phase: usize, role: JobRole) -> u32 {
-        (self.successes >> Self::place(attempt, phase, role)) & 3
+        u32::try_from((self.successes >> Self::place(attempt, phase, role)) & 3).expect("two bits")
     }
 
     fn add_success(&mut self, attempt: u32, phase: usize, role: JobRole) {

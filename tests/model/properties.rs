@@ -48,6 +48,7 @@ pub fn all() -> Vec<Property<Sim>> {
         NoJobIsStoppedThatIsWaitedFor,
         NoForwardStepWithoutPassingGuards,
         NoForwardStepWhileTheWayBackIsShut,
+        NothingContractsBeforeItIsCleanedUp,
         ThereIsAlwaysAWayOnOrAReason,
         EveryRunCanComeToItsEnd,
     ];
@@ -93,6 +94,7 @@ impl Sim {
             | Promise::NoJobIsStoppedThatIsWaitedFor
             | Promise::NoForwardStepWithoutPassingGuards
             | Promise::NoForwardStepWhileTheWayBackIsShut
+            | Promise::NothingContractsBeforeItIsCleanedUp
             | Promise::EpochsNeverGoBack => state.broken.holds(promise),
         }
     }

@@ -61,6 +61,12 @@ pub fn no_return() -> Sim {
     Sim::new("no_return", &plan, budget).from(|status| status.phase.as_deref() == Some("bake"))
 }
 
+pub fn cleanup() -> Sim {
+    let budget = Budget { freeze: 1, deposed: 1, breach: 1, job_fails: 1, hours: 1, ..NONE };
+    let plan = migration().backfill("fill").switch("cut-over", &[STOCK]).one_way_job("contract").no_return();
+    Sim::new("cleanup", &plan, budget).from(|status| status.phase.as_deref() == Some("contract"))
+}
+
 pub fn two_services() -> Sim {
     let budget = Budget { freeze: 1, breach: 1, old_side_dies: 1, hours: 1, ..NONE };
     let plan = migration().switch("cut-over", &[STOCK, ORDERS]).bake("bake", 60);
@@ -121,6 +127,11 @@ fn schema_and_traffic_on_the_way_back() {
 #[test]
 fn the_point_of_no_return() {
     explore(no_return(), &[Reached::PassedThePointOfNoReturn, Reached::TookBackWhileCrossing]);
+}
+
+#[test]
+fn what_is_kept_up_for_the_way_back_goes_before_it_shuts() {
+    explore(cleanup(), &[Reached::PassedThePointOfNoReturn, Reached::RolledBack]);
 }
 
 #[test]

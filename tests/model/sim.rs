@@ -202,7 +202,9 @@ impl Sim {
     /// Positions of the phases that are done by a Job, and whether it can be undone.
     pub fn works(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
         self.plan.phases().iter().enumerate().filter_map(|(index, phase)| match plan::action(phase) {
-            plan::Action::Sql(_) | plan::Action::Job(_) => Some((index, plan::undo(phase) == plan::Undo::Job)),
+            plan::Action::Sql(_) | plan::Action::Job(_) | plan::Action::Backfill(_) | plan::Action::Verify(_) => {
+                Some((index, plan::undo(phase) == plan::Undo::Job))
+            }
             plan::Action::Switch(_) | plan::Action::Observe(_) | plan::Action::Bake(_) | plan::Action::Approval => None,
         })
     }
@@ -248,6 +250,7 @@ impl Sim {
                 verdict,
                 value: None,
                 limit: String::new(),
+                upper: None,
             }],
             guarded_since: (server.mood == Mood::Pass).then_some(BEGINNING),
             ..World::default()

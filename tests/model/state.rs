@@ -159,7 +159,7 @@ pub struct Operator {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Ledger {
     /// Two bits for each Job that can succeed: how often it did.
-    pub successes: u32,
+    pub successes: u64,
     /// Services that we have moved in this attempt.
     pub moved: BTreeSet<String>,
     /// A way back has landed by our own hand in this attempt, and nobody has touched a Service since.

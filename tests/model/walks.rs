@@ -70,6 +70,15 @@ fn plans() -> Vec<(&'static str, Migrating)> {
             migration().switch("first", &[STOCK]).job("between").switch("second", &[ORDERS]).bake("bake", 60),
         ),
         ("scripts", migration().sql("expand").retries(1).switch("cut-over", &[STOCK]).sql("contract").no_return()),
+        (
+            "filled",
+            migration()
+                .backfill("fill")
+                .switch("cut-over", &[STOCK])
+                .bake("bake", 60)
+                .one_way_job("contract")
+                .no_return(),
+        ),
         ("late", migration().job("expand").timeout(1800).switch("cut-over", &[STOCK]).bake("bake", 60).job("tidy")),
     ]
 }

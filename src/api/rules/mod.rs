@@ -7,6 +7,7 @@
 //! object after an upgrade, would block even status writes, and with them a rollback in flight. Below the root the
 //! API server itself lets unchanged nodes pass (ratcheting). `tests/admission` shows both.
 
+mod data;
 mod guard;
 mod phase;
 mod spec;
@@ -97,6 +98,7 @@ fn at_most_all(at: &str, message: &'static str) -> Rule {
 pub fn all() -> Vec<Rule> {
     let mut rules = spec::rules();
     rules.extend(phase::rules());
+    rules.extend(data::rules());
     rules.extend(guard::rules("spec.guards.[]"));
     rules.extend(guard::rules("spec.phases.[].guards.[]"));
     rules

@@ -30,18 +30,20 @@ fn of_a_phase() -> Vec<Rule> {
     let rule = |rule: &str, message| Rule::new("spec.phases.[]", rule, message);
     vec![
         rule(
-            "[has(self.sql), has(self.job), has(self.switch), has(self.observe), has(self.bake)].filter(x, x).size() <= 1",
+            "[has(self.sql), has(self.job), has(self.backfill), has(self.verify), has(self.switch), has(self.observe), \
+             has(self.bake)].filter(x, x).size() <= 1",
             "a phase has exactly one action: write a phase for each",
         ),
         rule(
-            "has(self.sql) || has(self.job) || has(self.switch) || has(self.observe) || has(self.bake) || \
-             (has(self.approval) && self.approval == 'Required')",
-            "a phase needs an action: write `sql`, `job`, `switch`, `observe` or `bake`, or `approval: Required` for a \
-             phase that only waits for a person",
+            "has(self.sql) || has(self.job) || has(self.backfill) || has(self.verify) || has(self.switch) || \
+             has(self.observe) || has(self.bake) || (has(self.approval) && self.approval == 'Required')",
+            "a phase needs an action: write `sql`, `job`, `backfill`, `verify`, `switch`, `observe` or `bake`, or \
+             `approval: Required` for a phase that only waits for a person",
         ),
         rule(
-            "!has(self.retries) || has(self.sql) || has(self.job)",
-            "`retries` goes with `sql` and `job`, as other actions wait instead of failing: leave it out",
+            "!has(self.retries) || has(self.sql) || has(self.job) || has(self.backfill) || has(self.verify)",
+            "`retries` goes with `sql`, `job`, `backfill` and `verify`, as other actions wait instead of failing: leave it \
+             out",
         ),
         rule("!has(self.bake) || !has(self.timeout)", "a `bake` has no `timeout`: write its length as `bake.for`"),
         at_least(

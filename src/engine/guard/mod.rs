@@ -133,6 +133,8 @@ pub struct GuardView {
     pub value: Option<f64>,
     /// The limits in words, such as `max 0.01` or `max 0.105 (baseline 0.1 + 5%)`.
     pub limit: String,
+    /// The highest value that is allowed now, where there is one.
+    pub upper: Option<f64>,
 }
 
 /// Whether a baseline can be had, for a guard that needs one.

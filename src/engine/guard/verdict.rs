@@ -48,6 +48,7 @@ pub fn view(law: &Law, memory: &GuardMemory, now: Time) -> GuardView {
         verdict: judge(law, memory, now),
         value: memory.value(),
         limit: law.limits_in_words(),
+        upper: law.limits().upper,
     }
 }
 

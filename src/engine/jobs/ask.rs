@@ -3,7 +3,7 @@
 use crate::api::{JobRef, PhaseState};
 
 use super::{
-    super::{draft::Draft, effect::JobRole, hold::Hold, world::RESYNC},
+    super::{draft::Draft, effect::JobRole, hold::Hold, plan, world::RESYNC},
     Seen, backoff,
 };
 
@@ -12,7 +12,7 @@ impl Draft<'_> {
     pub fn ask_stores(&mut self) -> bool {
         let mut all = true;
         for index in 0..self.status.phases.len() {
-            let asks = self.plan.phases()[index].sql.is_some();
+            let asks = plan::asks_stores(&self.plan.phases()[index]);
             if asks && self.status.phases[index].state == PhaseState::Pending {
                 all &= self.ask_store(index);
             }

@@ -1,13 +1,14 @@
-//! Jobs: how a phase's work, its question before the first effect, and its undo run as Jobs, each exactly as often as
+//! Jobs: how a phase's work, its question before the first effect, its undo and its clean-up run as Jobs, each exactly as often as
 //! its tries say.
 //!
 //! A Job is announced in status, made under a name that follows from what it is for, and settled by what is seen of it.
 //! What is seen may be old: a Job that status knows and the cache doesn't show is either gone or not yet in the cache.
 //! The two are told apart by making a suspended Job under the same name: it appears only if the other is gone.
 
+mod after;
 mod ask;
+mod shown;
 mod stop;
-mod undo;
 mod work;
 
 use crate::api::{JobRef, Span};
@@ -19,6 +20,8 @@ use super::{
     verb,
     world::{JobState, Lifecycle},
 };
+
+pub use after::After;
 
 /// First delay before a failed action is tried again; it doubles with each try.
 pub const FIRST_RETRY: Span = Span::secs(5);

@@ -19,7 +19,8 @@ impl Draft<'_> {
     pub fn stop_job(&mut self, index: usize) -> bool {
         let asked = self.stop_asking(index);
         let worked = self.stop_work(index);
-        asked && worked
+        let cleaned_up = self.stop_clean_up(index);
+        asked && worked && cleaned_up
     }
 
     fn stop_work(&mut self, index: usize) -> bool {
@@ -89,6 +90,38 @@ impl Draft<'_> {
         if !settled {
             let phase = self.status.phases[index].name.clone();
             self.hold(Hold::JobStops { phase });
+            self.wake_in(LOOK_AGAIN);
+        }
+        settled
+    }
+
+    /// Stops a clean-up that a rollback has overtaken, or makes sure that it can't begin any more. True once it is over.
+    fn stop_clean_up(&mut self, index: usize) -> bool {
+        let Some(mut job) = self.status.phases[index].cleanup_job.clone().filter(|job| !job.settled) else {
+            return true;
+        };
+        let tries = self.status.phases[index].cleanup_tries;
+        let stopping = Hold::JobStops { phase: self.status.phases[index].name.clone() };
+        match self.look_for(&mut job) {
+            Seen::Unseen => {}
+            Seen::Active => {
+                if let Some(uid) = job.uid.clone() {
+                    self.after.push(Effect::StopJob { name: job.name.clone(), uid });
+                }
+            }
+            Seen::NotYet if self.jobs_are_over() => job.settled = true,
+            // Made late, it would clear away what the next attempt has built anew.
+            Seen::NotYet | Seen::Missing => {
+                self.make(self.tombstone(index, JobRole::CleanUp, tries), stopping.clone());
+            }
+            Seen::Lost | Seen::Tombstone | Seen::NotOurs(_) | Seen::Succeeded(_) | Seen::Failed { .. } => {
+                job.settled = true;
+            }
+        }
+        let settled = job.settled;
+        self.status.phases[index].cleanup_job = Some(job);
+        if !settled {
+            self.hold(stopping);
             self.wake_in(LOOK_AGAIN);
         }
         settled

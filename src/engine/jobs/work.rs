@@ -21,9 +21,10 @@ impl Draft<'_> {
         phase.state = PhaseState::Intended;
         phase.tries = tries;
         phase.retry_at = None;
+        phase.work = None;
         phase.job = Some(JobRef { name: order.name.clone(), ..JobRef::default() });
         let name = phase.name.clone();
-        self.make(order, Hold::JobRuns { phase: name });
+        self.make(order, Hold::JobRuns { phase: name, how_far: None });
         self.wake_in(RESYNC);
     }
 
@@ -43,8 +44,12 @@ impl Draft<'_> {
         };
         let suspended = format!("Job {} is suspended", job.name);
         let job_name = job.name.clone();
-        phase.job = Some(job);
-        let running = Hold::JobRuns { phase: name.clone() };
+        self.status.phases[index].job = Some(job);
+        if matches!(seen, Seen::Active) {
+            self.show_work(index, &job_name);
+        }
+        let phase = &mut self.status.phases[index];
+        let running = Hold::JobRuns { phase: name.clone(), how_far: phase.work.clone().map(Box::new) };
         match seen {
             Seen::Unseen => {}
             // It has been announced, but what allowed it then may not hold any more.
@@ -58,6 +63,7 @@ impl Draft<'_> {
                 phase.state = PhaseState::Done;
                 phase.finished_at = Some(self.now);
                 phase.message = Some(cut(message)).filter(|message| !message.is_empty());
+                phase.work = None;
                 self.note("PhaseDone", Some(&name), "operator", format!("phase {name} is done"));
                 return None;
             }

@@ -174,7 +174,13 @@ impl Draft<'_> {
         }
         let drain = self.plan.phase(&traffic.phase).and_then(|phase| match plan::action(phase) {
             Action::Switch(switch) => switch.drain.clone(),
-            Action::Sql(_) | Action::Job(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => None,
+            Action::Sql(_)
+            | Action::Job(_)
+            | Action::Backfill(_)
+            | Action::Verify(_)
+            | Action::Observe(_)
+            | Action::Bake(_)
+            | Action::Approval => None,
         });
         self.drain(entry, Side::To, drain.as_ref())
     }

@@ -62,6 +62,9 @@ impl Draft<'_> {
         let stay = remaining.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
         let why = format!("{stay} connections to the {side} side of Service {service} did not leave within {deadline}");
         self.alarm("DrainCutShort", Some(&phase), why);
+        if let Some(rollback) = &mut self.status.rollback {
+            rollback.drain_cut_short = true;
+        }
     }
 }
 

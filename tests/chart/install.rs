@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use alongside::api::{Migration, access};
+use alongside::{
+    api::{Migration, access},
+    worker::signed::Signer,
+};
 use kube::{
     Api,
     api::{DynamicObject, ListParams, PostParams},
@@ -138,6 +141,32 @@ fn known_fields() -> Vec<String> {
     let crd: Value = serde_json::from_str(&crd).unwrap();
     let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     spec["properties"].as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn the_key_that_requests_are_signed_with_is_made_once_and_kept_by_upgrades() {
+    one_at_a_time(|| {
+        let _release = Release::install(&chart(), &[]);
+        let key = || {
+            let wanted = [
+                "get",
+                "secret",
+                "alongside-signing-key",
+                "--namespace=alongside",
+                "--output=jsonpath={.data.key\\.pem}",
+            ];
+            let said = CLUSTER.say("kubectl", &wanted, "");
+            assert!(said.success, "{}", said.stderr);
+            said.stdout
+        };
+        let made = key();
+        let decoded = CLUSTER.say("base64", &["--decode"], &made).stdout;
+        let signer = Signer::from_pem(decoded.as_bytes()).expect("the operator can use what Helm has made");
+        assert_eq!(signer.public_key().len(), 64);
+        let path = chart();
+        helm(&["upgrade", "alongside", path.to_str().unwrap(), "--namespace=alongside", "--set=replicas=3"]);
+        assert_eq!(key(), made);
+    });
 }
 
 #[test]

@@ -67,7 +67,13 @@ pub fn render(values: &str) -> Rendered {
     let documents = said.stdout.split("\n---\n").map(|document| {
         serde_saphyr::from_str::<Value>(document).unwrap_or_else(|error| panic!("{error}:\n{document}"))
     });
-    Rendered(documents.filter(|document| !document.is_null()).collect())
+    let mut objects: Vec<Value> = documents.filter(|document| !document.is_null()).collect();
+    for secret in objects.iter_mut().filter(|object| object["kind"] == "Secret") {
+        // Another one in each rendering, which no test is about.
+        let made = secret["data"]["key.pem"].take();
+        assert!(made.as_str().is_some_and(|key| !key.is_empty()), "{secret}");
+    }
+    Rendered(objects)
 }
 
 pub fn template(values: &str) -> Said {

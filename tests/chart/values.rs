@@ -25,6 +25,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("log.filter", "debug"),
     ("tracing.endpoint", "'http://collector:4318'"),
     ("providers", "[{name: default, url: 'http://prometheus:9090'}]"),
+    ("signingKey.existingSecret", "mine"),
     ("crds.install", "false"),
     ("crds.keep", "false"),
     ("rbac.create", "false"),
@@ -216,8 +217,8 @@ fn the_operator_reads_the_providers_that_the_chart_writes() {
 
 /// Files below the providers' folder that come from Secrets and ConfigMaps of the user's.
 fn mounted(rendered: &Rendered) -> Vec<String> {
-    let volume = &rendered.pod()["spec"]["volumes"][0];
-    let mount = &rendered.container()["volumeMounts"][0];
+    let volume = &rendered.pod()["spec"]["volumes"][1];
+    let mount = &rendered.container()["volumeMounts"][1];
     assert_eq!(volume["name"], mount["name"]);
     let sources = volume["projected"]["sources"].as_array().unwrap();
     let items = sources
@@ -230,10 +231,13 @@ fn mounted(rendered: &Rendered) -> Vec<String> {
 }
 
 #[test]
-fn without_providers_nothing_is_mounted() {
+fn without_providers_only_the_key_for_signing_is_mounted() {
     let rendered = render("{}");
-    assert!(!rendered.has_kind("ConfigMap") && !rendered.has_kind("Secret"));
-    assert_eq!(rendered.pod()["spec"]["volumes"], Value::Null);
+    assert!(!rendered.has_kind("ConfigMap"));
+    let volumes = rendered.pod()["spec"]["volumes"].as_array().expect("there are volumes");
+    assert_eq!(volumes.iter().map(|volume| volume["name"].as_str()).collect::<Vec<_>>(), [Some("signing-key")]);
+    let named = &volumes[0]["secret"]["secretName"];
+    assert!(rendered.find("Secret", named.as_str().expect("it is named")).is_some());
     assert_eq!(rendered.flags().providers, None);
 }
 

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod action;
+pub mod backfill;
 pub mod crd;
 pub mod guard;
 pub mod rules;
@@ -13,6 +14,7 @@ pub use action::{
     BakeAction, Drain, DrainHook, JobAction, LintOptions, ObserveAction, OnRollback, Script, ScriptKey, ScriptSource,
     SqlAction, SwitchAction,
 };
+pub use backfill::BackfillAction;
 pub use guard::{Guard, HoldPolicy, OnBreach, Ratio};
 pub use scalar::{Percent, Span, Time};
 pub use spec::{

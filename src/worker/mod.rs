@@ -5,6 +5,7 @@
 //! says the same in one number ([`verdict::Outcome`]). It logs what it does; what it reports is all that the operator
 //! sees.
 
+pub mod backfill;
 pub mod ladder;
 pub mod live;
 pub mod progress;
@@ -38,6 +39,10 @@ pub enum Command {
     /// Exit codes: 0 succeeded, 1 failed and may be tried again, 2 wrong arguments, 3 refused until somebody changes
     /// something, 4 stopped by a signal, 5 the store went away and what happened last isn't known.
     Sql(SqlArgs),
+    /// Fills columns of a live table, takes that back, or asks beforehand whether it can be done.
+    ///
+    /// Exit codes as of `sql`.
+    Backfill(backfill::Args),
 }
 
 /// Arguments of the `sql` worker.
@@ -58,6 +63,9 @@ pub async fn run(command: Command) -> ExitCode {
     let signals = tokio::spawn(stop_on_signal(stop.clone()));
     let (verdict, termination_log) = match command {
         Command::Sql(SqlArgs { task, termination_log }) => (run_sql(&task, &stop).await, termination_log),
+        Command::Backfill(backfill::Args { task, controls, termination_log }) => {
+            (backfill::run_file(&task, controls.as_deref(), &stop).await, termination_log)
+        }
     };
     signals.abort();
     report(&verdict, &termination_log).await;

@@ -18,7 +18,7 @@ const MAX_MESSAGE: usize = 1024;
 const MAX_STATEMENT: usize = 240;
 
 /// What came of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// [`FORMAT_VERSION`].
@@ -42,6 +42,9 @@ pub struct Verdict {
     /// What was noticed, errors first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What a backfill came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<super::backfill::summary::Summary>,
     /// Entries of the lists above that there was no room for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
@@ -120,6 +123,7 @@ impl Verdict {
             failed_statement: None,
             sqlstate: None,
             findings: Vec::new(),
+            backfill: None,
             left_out: 0,
         }
     }

@@ -2,6 +2,16 @@
 
 use std::fmt;
 
+/// One name, as the server stores it; quoted where it is displayed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ident(pub String);
+
+impl fmt::Display for Ident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.replace('"', "\"\""))
+    }
+}
+
 /// A name inside a schema, as the server stores it; quoted where it is displayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QualifiedName {

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 use tokio_postgres::{
-    CancelToken, Client, Connection, Row, SimpleQueryMessage, Socket,
+    CancelToken, Client, Connection, Row, SimpleQueryMessage, Socket, Statement, ToStatement,
     error::{DbError, ErrorPosition, Severity},
     types::{FromSql, ToSql},
 };
@@ -164,8 +164,16 @@ impl Session {
         self.cancellable(self.client.batch_execute(sql)).await
     }
 
-    /// Runs one statement of ours with bound values.
-    pub async fn rows(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, QueryError> {
+    /// Prepares one statement of ours, for running it many times without its text going over the wire again.
+    pub async fn prepare(&self, sql: &str) -> Result<Statement, QueryError> {
+        self.cancellable(self.client.prepare(sql)).await
+    }
+
+    /// Runs one statement of ours, as text or prepared, with bound values.
+    pub async fn rows<S>(&self, sql: &S, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, QueryError>
+    where
+        S: ?Sized + ToStatement + Sync,
+    {
         self.cancellable(self.client.query(sql, values)).await
     }
 

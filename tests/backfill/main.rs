@@ -1,0 +1,7 @@
+//! The `backfill` worker against a real PostgreSQL: what must hold of rows while everybody else writes them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod basics;
+mod bench;

@@ -38,6 +38,8 @@ use crate::{
 
 /// Whether another worker has ended is asked at least this often: it may end at any moment.
 const LONGEST_TURN_POLL: Duration = Duration::from_secs(2);
+/// How often chunks that another process holds are looked at.
+const WAIT_FOR_OTHERS: Duration = Duration::from_millis(100);
 /// From SIGTERM to the end of what is under way. A chunk takes far less.
 const STOP_GRACE: Duration = Duration::from_secs(8);
 
@@ -459,6 +461,11 @@ async fn hands_and_sweep(
             break;
         }
         hands(work, orders, live, ending, hard).await?;
+        // What is left is somebody else's, until it is done or the lease runs out.
+        tokio::select! {
+            () = tokio::time::sleep(WAIT_FOR_OTHERS) => {}
+            () = ending.cancelled() => return Err(Halt::Stopped),
+        }
     }
     drop(reader);
     sweep(work, ending, hard).await?;

@@ -97,7 +97,8 @@ impl Column {
             format!("{one} IS DISTINCT FROM {other}")
         } else {
             let Self { sql_type, .. } = self;
-            format!("ROW(CAST({one} AS {sql_type})) OPERATOR(pg_catalog.*<>) ROW(CAST({other} AS {sql_type}))")
+            // By its function's name: between two ROW(...) the operator would be looked for column by column.
+            format!("pg_catalog.record_image_ne(ROW(CAST({one} AS {sql_type})), ROW(CAST({other} AS {sql_type})))")
         }
     }
 }

@@ -319,7 +319,6 @@ async fn prepare(
         leader,
         progress: Counters::default(),
     };
-    drop(chunks);
     Ok((session, Arc::new(work), sync))
 }
 

@@ -65,7 +65,7 @@ async fn told_to_stop_it_ends_between_two_chunks_and_goes_on_from_there() {
     let bench = Bench::with_customers(ROWS).await;
     let task = slow(&bench);
     let mut worker = bench.spawn("worker", &task);
-    bench.until("some chunks are done", &format!("SELECT to_regclass('alongside.backfill_chunk') IS NOT NULL")).await;
+    bench.until("some chunks are done", "SELECT to_regclass('alongside.backfill_chunk') IS NOT NULL").await;
     bench.until("some chunks are done", MIDWAY).await;
     worker.signal(Signal::TERM);
     assert_eq!(worker.end().await, Some(i32::from(Outcome::Stopped.exit_code())));

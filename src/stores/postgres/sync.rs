@@ -85,10 +85,7 @@ impl Sync {
         let function = format!("alongside.{}", Ident(self.function()));
         let triggers: Vec<_> = self.triggers().into_iter().map(Ident).collect();
         let names: Vec<_> = of.assignments.iter().map(|assignment| assignment.column.name.to_string()).collect();
-        let keys = of.key.columns.iter().map(|column| {
-            // Compared as text, which every type has.
-            format!("CAST(OLD.{0} AS text) IS DISTINCT FROM CAST(NEW.{0} AS text)", column.name)
-        });
+        let keys = of.key.columns.iter().map(|column| format!("OLD.{0} IS DISTINCT FROM NEW.{0}", column.name));
         let reads = of.sources.iter().chain(&of.conditions).map(old_differs_from_new);
         let changed: Vec<_> = reads.chain(keys).collect();
         let changed = changed.join(" OR ");

@@ -174,7 +174,8 @@ async fn a_trigger_that_disappears_stops_the_run_and_the_next_try_mends_what_it_
         let running = Running::start(&task, Controls::default());
         bench.until("tables", "SELECT to_regclass('alongside.backfill_chunk') IS NOT NULL").await;
         bench.until("some chunks are done", MIDWAY).await;
-        let rows = bench.database.rows("SELECT tgname::text FROM pg_trigger WHERE tgname LIKE '~alongside%_2'", &[]).await;
+        let rows =
+            bench.database.rows("SELECT tgname::text FROM pg_trigger WHERE tgname LIKE '~alongside%_2'", &[]).await;
         bench.database.run(&harm.replace("{}", rows[0].get(0))).await;
         let verdict = running.end().await;
         assert_eq!(verdict.outcome, Outcome::Refused, "{verdict:?}");

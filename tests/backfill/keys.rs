@@ -49,7 +49,10 @@ async fn keys_of_every_kind_are_walked_through() {
         ("id char(12) PRIMARY KEY", "'c' || i"),
         ("id numeric(12, 3) PRIMARY KEY", "i / 7.0"),
         ("id double precision PRIMARY KEY", "i / 7.0::double precision"),
-        ("id timestamptz PRIMARY KEY", "timestamptz '1999-12-31 23:59:59.999999-11' + i * interval '1 day 1 microsecond'"),
+        (
+            "id timestamptz PRIMARY KEY",
+            "timestamptz '1999-12-31 23:59:59.999999-11' + i * interval '1 day 1 microsecond'",
+        ),
         ("id interval PRIMARY KEY", "i * interval '1 hour'"),
         ("id inet PRIMARY KEY", "inet '10.0.0.0' + i"),
         ("id date PRIMARY KEY", "date '4000-01-01 BC' + i * 100"),
@@ -127,7 +130,10 @@ async fn a_table_without_a_usable_key_is_refused_with_its_reason() {
     ];
     for (index, reason) in cases {
         let bench = Bench::new().await;
-        bench.database.run("CREATE TABLE things (id int NOT NULL, other int NOT NULL, maybe int, n int, twice int)").await;
+        bench
+            .database
+            .run("CREATE TABLE things (id int NOT NULL, other int NOT NULL, maybe int, n int, twice int)")
+            .await;
         bench.database.run(index).await;
         let task = double(&bench, "things");
         ends(&role(&task, Role::Preflight), Outcome::Refused, reason).await;

@@ -94,8 +94,10 @@ async fn lock_waits_beyond_their_limit_pause_it_until_they_are_gone() {
 #[tokio::test]
 async fn limits_without_replicas_or_crowds_hold_nothing_up() {
     let bench = Bench::with_customers(2_000).await;
-    let running =
-        Running::start(&throttled(&bench, json!({"maxLag": "1s", "maxConnections": 90, "duty": "50%"})), Controls::default());
+    let running = Running::start(
+        &throttled(&bench, json!({"maxLag": "1s", "maxConnections": 90, "duty": "50%"})),
+        Controls::default(),
+    );
     assert_eq!(running.end().await.outcome, Outcome::Succeeded);
     bench.all_split().await;
 }

@@ -22,7 +22,10 @@ async fn refused(bench: &Bench, change: &[(&str, Value)], message: &str) -> Verd
 #[tokio::test]
 async fn expressions_that_are_not_of_the_row_alone_are_refused_by_the_server_itself() {
     let bench = Bench::with_customers(10).await;
-    bench.database.run("CREATE FUNCTION shout(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN upper($1); END'").await;
+    bench
+        .database
+        .run("CREATE FUNCTION shout(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN upper($1); END'")
+        .await;
     let set = |expression: &str| [("set", json!({"first_name": expression}))];
     for (expression, message) in [
         ("now()::text", "not on the time"),
@@ -109,7 +112,8 @@ async fn rows_that_row_security_would_hide_are_no_reason_to_say_done() {
                 .as_str(),
         )
         .await;
-    let uri = format!("postgres://clerk:clerk-secret@127.0.0.1:{}/{}", bench.database.server().port(), bench.database.name());
+    let uri =
+        format!("postgres://clerk:clerk-secret@127.0.0.1:{}/{}", bench.database.server().port(), bench.database.name());
     bench.write("uri", &uri);
     ends(&bench.split(), Outcome::Refused, "Row security hides rows").await;
 }

@@ -64,7 +64,8 @@ async fn a_bound_read_before_the_trigger_loses_rows_and_one_read_after_it_does_n
     let writer = ours.database.connect().await;
     writer.batch_execute(&format!("BEGIN; {between}")).await.expect("a writer");
     let running = Running::start(&ours.split(), Controls::default());
-    ours.until("the trigger waits", "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'relation'").await;
+    ours.until("the trigger waits", "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'relation'")
+        .await;
     writer.batch_execute("COMMIT").await.expect("a writer");
     assert_eq!(running.end().await.outcome, Outcome::Succeeded);
     ours.all_split().await;
@@ -95,7 +96,10 @@ async fn a_plain_update_deadlocks_with_a_client_and_a_claim_that_skips_does_not(
     task.action.sync = alongside::api::backfill::Sync::None;
     let running = Running::start(&task, Controls::default());
     ours.until("all others are done", "SELECT count(*) = 1 FROM customers WHERE first_name IS NULL").await;
-    client.batch_execute(&format!("SET lock_timeout = '1ms'; {}; COMMIT", touch(1))).await.expect("nobody is in its way");
+    client
+        .batch_execute(&format!("SET lock_timeout = '1ms'; {}; COMMIT", touch(1)))
+        .await
+        .expect("nobody is in its way");
     let verdict = running.end().await;
     assert_eq!(verdict.outcome, Outcome::Succeeded, "{verdict:?}");
     assert_eq!(verdict.backfill.expect("figures").rows_swept, 1, "the row that the client had");

@@ -20,6 +20,8 @@ use super::{
 pub const FORMAT_VERSION: i32 = 1;
 /// Chunks that a table is cut into, at most. A chunk that is stolen or swept again is this part of the table.
 const MOST_CHUNKS: i64 = 512;
+/// Rows of a chunk at least: a claim costs two commits.
+const FEWEST_ROWS: f64 = 10_000.0;
 /// Pages that are looked at to find bounds for the chunks.
 const SAMPLED_PAGES: f64 = 2000.0;
 /// Bytes in a page, as compiled into nearly every server; only the size of a sample depends on it.
@@ -307,13 +309,15 @@ impl<'a> Chunks<'a> {
                  SELECT {columns}, row_number() OVER (ORDER BY {columns}) AS \"~place\", count(*) OVER () AS \"~count\"
                  FROM {table} TABLESAMPLE SYSTEM ($1::real)
              ) AS sample
-             WHERE \"~place\" % greatest(\"~count\" / $2::bigint, 1000) = 0
+             WHERE \"~place\" % greatest(\"~count\" / $2::bigint, $4::bigint) = 0
                  AND {tuple} < {bound}
              ORDER BY {columns}",
             tuple = of.key.tuple(),
             bound = of.key.bound("$3")
         );
-        let rows = self.session.rows(&sql, &[&percent, &MOST_CHUNKS, &bound]).await?;
+        #[expect(clippy::cast_possible_truncation, reason = "far below what an integer holds")]
+        let fewest = (FEWEST_ROWS * f64::from(percent) / 100.0).ceil() as i64;
+        let rows = self.session.rows(&sql, &[&percent, &MOST_CHUNKS, &bound, &fewest]).await?;
         let mut uppers: Vec<KeyValue> = rows.iter().map(|row| row.get("upper")).collect();
         uppers.push(bound);
         self.session.begin().await?;
@@ -393,10 +397,8 @@ impl<'a> Chunks<'a> {
     ) -> Result<Option<Worked>, QueryError> {
         let Scope { uid, phase, .. } = self.scope;
         let Chunk { number, epoch, position, upper } = chunk;
-        let answer = self
-            .session
-            .rows(statement, &[position, upper, &rows, uid, phase, number, &holder, epoch, &lease])
-            .await?;
+        let answer =
+            self.session.rows(statement, &[position, upper, &rows, uid, phase, number, &holder, epoch, &lease]).await?;
         Ok(answer.first().filter(|row| row.get("is_held")).map(|row| Worked {
             scanned: row.get("scanned"),
             needed: row.get("needed"),
@@ -458,9 +460,9 @@ fn scan(of: &Derivation, need: Need) -> String {
     let condition = applies(of, need);
     let place = ["ctid AS \"~ctid\"".to_owned(), "\"~t\".tableoid AS \"~tableoid\"".to_owned()];
     let held = (1..).zip(&of.assignments).map(|(place, set)| format!("{} AS \"~c{place}\"", set.column.name));
-    let wanted = (1..).zip(&of.assignments).map(|(place, set)| {
-        format!("CASE WHEN {condition} THEN ({}) END AS \"~v{place}\"", set.expression)
-    });
+    let wanted = (1..)
+        .zip(&of.assignments)
+        .map(|(place, set)| format!("CASE WHEN {condition} THEN ({}) END AS \"~v{place}\"", set.expression));
     let applies = [format!("{condition} AS \"~applies\"")];
     let all: Vec<_> = keys.chain(place).chain(held).chain(wanted).chain(applies).collect();
     all.join(",\n        ")
@@ -496,8 +498,11 @@ fn set(of: &Derivation, from: &str) -> String {
 /// then isn't visible. Partitions have the same places, so there the key tells.
 fn same_row(of: &Derivation, from: &str) -> String {
     if of.table.is_partitioned {
-        let keys = (1..).zip(&of.key.columns).map(|(place, column)| format!("\"~t\".{} = {from}.\"~k{place}\"", column.name));
-        let same: Vec<_> = keys.chain([format!("\"~t\".tableoid = {from}.\"~tableoid\" AND \"~t\".ctid = {from}.\"~ctid\"")]).collect();
+        let keys =
+            (1..).zip(&of.key.columns).map(|(place, column)| format!("\"~t\".{} = {from}.\"~k{place}\"", column.name));
+        let same: Vec<_> = keys
+            .chain([format!("\"~t\".tableoid = {from}.\"~tableoid\" AND \"~t\".ctid = {from}.\"~ctid\"")])
+            .collect();
         same.join(" AND ")
     } else {
         format!("\"~t\".ctid = {from}.\"~ctid\"")
@@ -530,8 +535,7 @@ fn work(of: &Derivation, need: Need, has_lower: bool) -> String {
     let last: Vec<_> = key_names.iter().map(|name| format!("{name} DESC")).collect();
     let columns = of.key.columns.iter().zip(&key_names);
     let keys: Vec<_> = columns.map(|(column, alias)| format!("{} AS {alias}", column.name)).collect();
-    let set: Vec<_> =
-        of.assignments.iter().map(|set| format!("{} = ({})", set.column.name, set.expression)).collect();
+    let set: Vec<_> = of.assignments.iter().map(|set| format!("{} = ({})", set.column.name, set.expression)).collect();
     let looked_for = looked_for(of, need);
     let stretch = format!("{lower}\n        AND {tuple} <= {}", of.key.bound("(SELECT position FROM reached)"));
     format!(

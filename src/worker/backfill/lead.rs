@@ -273,12 +273,7 @@ async fn make_layout(
 type Prepared = (Session, Arc<Work>, Option<(Sync, String)>);
 
 /// From the lock to chunks that can be claimed: trigger first, then the upper bound.
-async fn prepare(
-    task: &Task,
-    outside: &Outside,
-    aim: Aim,
-    hard: &CancellationToken,
-) -> Result<Prepared, Halt> {
+async fn prepare(task: &Task, outside: &Outside, aim: Aim, hard: &CancellationToken) -> Result<Prepared, Halt> {
     let scope = aim.scope(task);
     let store = Postgres::new(&task.store.uri_file, &task.application_name());
     let session = take_turn(task, &scope, &store, &outside.stop, hard).await?;
@@ -426,8 +421,7 @@ async fn labour(
     let result = {
         let hands = hands_and_sweep(work, &heard, &outside.live, &ending, hard);
         tokio::pin!(hands);
-        let mut monitor =
-            Monitor { work, session, sync, live: outside.live.clone(), orders, stop: &outside.stop };
+        let mut monitor = Monitor { work, session, sync, live: outside.live.clone(), orders, stop: &outside.stop };
         tokio::select! {
             done = &mut hands => done,
             halt = monitor.watch() => {

@@ -5,3 +5,10 @@ mod support;
 
 mod basics;
 mod bench;
+mod crashes;
+mod keys;
+mod load;
+mod pace;
+mod refusals;
+mod sync;
+mod traps;

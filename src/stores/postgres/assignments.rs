@@ -97,7 +97,8 @@ impl Column {
             format!("{one} IS DISTINCT FROM {other}")
         } else {
             let Self { sql_type, .. } = self;
-            format!("ROW(CAST({one} AS {sql_type})) OPERATOR(pg_catalog.*<>) ROW(CAST({other} AS {sql_type}))")
+            // By its function's name: between two ROW(...) the operator would be looked for column by column.
+            format!("pg_catalog.record_image_ne(ROW(CAST({one} AS {sql_type})), ROW(CAST({other} AS {sql_type})))")
         }
     }
 }
@@ -161,16 +162,9 @@ pub async fn understand(session: &Session, wish: Wish<'_>) -> Result<Result<Deri
         return Ok(Err(objections));
     };
     match key {
-        Some(key) if objections.is_empty() => Ok(Ok(Derivation {
-            table,
-            key,
-            assignments,
-            filter,
-            sources,
-            conditions,
-            filter_is_marker,
-            functions,
-        })),
+        Some(key) if objections.is_empty() => {
+            Ok(Ok(Derivation { table, key, assignments, filter, sources, conditions, filter_is_marker, functions }))
+        }
         Some(_) | None => Ok(Err(objections)),
     }
 }
@@ -186,7 +180,11 @@ async fn find_table(session: &Session, name: &str) -> Result<Result<Table, Objec
     };
     let Some(row) = rows.first() else {
         let message = format!("There is no table {name}, or the role may not see its schema.");
-        return Ok(Err(objection("no-table", message, "Write its schema, too, if it isn't in the role's search_path.")));
+        return Ok(Err(objection(
+            "no-table",
+            message,
+            "Write its schema, too, if it isn't in the role's search_path.",
+        )));
     };
     let flag = |column: &str| row.get::<_, bool>(column);
     let kind: String = row.get("kind");
@@ -389,7 +387,8 @@ async fn parse(
     }
     let scratch = format!("pg_temp.{}", Ident(table.name.name.clone()));
     // On a line of its own, so that a comment at its end ends there.
-    let sql = format!("ALTER TABLE {scratch} ADD COLUMN \"~parsed\" {sql_type} GENERATED ALWAYS AS (\n{text}\n) STORED");
+    let sql =
+        format!("ALTER TABLE {scratch} ADD COLUMN \"~parsed\" {sql_type} GENERATED ALWAYS AS (\n{text}\n) STORED");
     match session.run(&sql).await {
         Ok(()) => {}
         Err(QueryError::Refused(refusal)) => {
@@ -477,7 +476,14 @@ mod tests {
 
     #[test]
     fn text_that_reaches_out_of_its_parentheses_is_noticed() {
-        for text in ["1) STORED, ADD COLUMN b int GENERATED ALWAYS AS (2", "1); DROP TABLE a; SELECT (1", "(", ")", "'a", "/* a"] {
+        for text in [
+            "1) STORED, ADD COLUMN b int GENERATED ALWAYS AS (2",
+            "1); DROP TABLE a; SELECT (1",
+            "(",
+            ")",
+            "'a",
+            "/* a",
+        ] {
             assert!(leaves_its_parentheses(text).is_some(), "{text}");
         }
     }

@@ -20,6 +20,8 @@ use super::{
 pub const FORMAT_VERSION: i32 = 1;
 /// Chunks that a table is cut into, at most. A chunk that is stolen or swept again is this part of the table.
 const MOST_CHUNKS: i64 = 512;
+/// Rows of a chunk at least: a claim costs two commits.
+const FEWEST_ROWS: f64 = 10_000.0;
 /// Pages that are looked at to find bounds for the chunks.
 const SAMPLED_PAGES: f64 = 2000.0;
 /// Bytes in a page, as compiled into nearly every server; only the size of a sample depends on it.
@@ -307,13 +309,15 @@ impl<'a> Chunks<'a> {
                  SELECT {columns}, row_number() OVER (ORDER BY {columns}) AS \"~place\", count(*) OVER () AS \"~count\"
                  FROM {table} TABLESAMPLE SYSTEM ($1::real)
              ) AS sample
-             WHERE \"~place\" % greatest(\"~count\" / $2::bigint, 1000) = 0
+             WHERE \"~place\" % greatest(\"~count\" / $2::bigint, $4::bigint) = 0
                  AND {tuple} < {bound}
              ORDER BY {columns}",
             tuple = of.key.tuple(),
             bound = of.key.bound("$3")
         );
-        let rows = self.session.rows(&sql, &[&percent, &MOST_CHUNKS, &bound]).await?;
+        #[expect(clippy::cast_possible_truncation, reason = "far below what an integer holds")]
+        let fewest = (FEWEST_ROWS * f64::from(percent) / 100.0).ceil() as i64;
+        let rows = self.session.rows(&sql, &[&percent, &MOST_CHUNKS, &bound, &fewest]).await?;
         let mut uppers: Vec<KeyValue> = rows.iter().map(|row| row.get("upper")).collect();
         uppers.push(bound);
         self.session.begin().await?;
@@ -393,10 +397,8 @@ impl<'a> Chunks<'a> {
     ) -> Result<Option<Worked>, QueryError> {
         let Scope { uid, phase, .. } = self.scope;
         let Chunk { number, epoch, position, upper } = chunk;
-        let answer = self
-            .session
-            .rows(statement, &[position, upper, &rows, uid, phase, number, &holder, epoch, &lease])
-            .await?;
+        let answer =
+            self.session.rows(statement, &[position, upper, &rows, uid, phase, number, &holder, epoch, &lease]).await?;
         Ok(answer.first().filter(|row| row.get("is_held")).map(|row| Worked {
             scanned: row.get("scanned"),
             needed: row.get("needed"),
@@ -455,7 +457,20 @@ impl Statements {
 /// Each expression is evaluated once a row, and only where the condition holds.
 fn scan(of: &Derivation, need: Need) -> String {
     let keys = (1..).zip(&of.key.columns).map(|(place, column)| format!("{} AS \"~k{place}\"", column.name));
-    let condition = match need {
+    let condition = applies(of, need);
+    let place = ["ctid AS \"~ctid\"".to_owned(), "\"~t\".tableoid AS \"~tableoid\"".to_owned()];
+    let held = (1..).zip(&of.assignments).map(|(place, set)| format!("{} AS \"~c{place}\"", set.column.name));
+    let wanted = (1..)
+        .zip(&of.assignments)
+        .map(|(place, set)| format!("CASE WHEN {condition} THEN ({}) END AS \"~v{place}\"", set.expression));
+    let applies = [format!("{condition} AS \"~applies\"")];
+    let all: Vec<_> = keys.chain(place).chain(held).chain(wanted).chain(applies).collect();
+    all.join(",\n        ")
+}
+
+/// Whether the user's condition is about a row.
+fn applies(of: &Derivation, need: Need) -> String {
+    match need {
         Need::Marked => format!("(({}) IS TRUE)", of.filter),
         Need::Differing => {
             let read = of.sources.iter().chain(&of.conditions).map(|column| format!("\"~t\".{0} AS {0}", column.name));
@@ -463,15 +478,7 @@ fn scan(of: &Derivation, need: Need) -> String {
             let row: Vec<_> = read.chain(blank).collect();
             format!("((SELECT ({}) FROM (SELECT {}) AS blank_row) IS TRUE)", of.filter, row.join(", "))
         }
-    };
-    let place = ["ctid AS \"~ctid\"".to_owned(), "\"~t\".tableoid AS \"~tableoid\"".to_owned()];
-    let held = (1..).zip(&of.assignments).map(|(place, set)| format!("{} AS \"~c{place}\"", set.column.name));
-    let wanted = (1..).zip(&of.assignments).map(|(place, set)| {
-        format!("CASE WHEN {condition} THEN ({}) END AS \"~v{place}\"", set.expression)
-    });
-    let applies = [format!("{condition} AS \"~applies\"")];
-    let all: Vec<_> = keys.chain(place).chain(held).chain(wanted).chain(applies).collect();
-    all.join(",\n        ")
+    }
 }
 
 /// Whether a scanned row is in need.
@@ -491,24 +498,46 @@ fn set(of: &Derivation, from: &str) -> String {
 /// then isn't visible. Partitions have the same places, so there the key tells.
 fn same_row(of: &Derivation, from: &str) -> String {
     if of.table.is_partitioned {
-        let keys = (1..).zip(&of.key.columns).map(|(place, column)| format!("\"~t\".{} = {from}.\"~k{place}\"", column.name));
-        let same: Vec<_> = keys.chain([format!("\"~t\".tableoid = {from}.\"~tableoid\" AND \"~t\".ctid = {from}.\"~ctid\"")]).collect();
+        let keys =
+            (1..).zip(&of.key.columns).map(|(place, column)| format!("\"~t\".{} = {from}.\"~k{place}\"", column.name));
+        let same: Vec<_> = keys
+            .chain([format!("\"~t\".tableoid = {from}.\"~tableoid\" AND \"~t\".ctid = {from}.\"~ctid\"")])
+            .collect();
         same.join(" AND ")
     } else {
         format!("\"~t\".ctid = {from}.\"~ctid\"")
     }
 }
 
+/// What a chunk looks for. Where the user's condition tells a filled row from one that isn't, that alone: the expressions
+/// are then evaluated once a row, for the value. Else a row is in need where a column differs.
+fn looked_for(of: &Derivation, need: Need) -> String {
+    let condition = applies(of, need);
+    if need == Need::Marked && of.filter_is_marker {
+        return condition;
+    }
+    let set = of.assignments.iter();
+    let differs: Vec<_> =
+        set.map(|set| set.column.differs(&set.column.name.to_string(), &format!("({})", set.expression))).collect();
+    format!("{condition} AND ({})", differs.join(" OR "))
+}
+
 /// `$1` position, `$2` upper bound, `$3` rows, `$4` migration UID, `$5` phase, `$6` chunk, `$7` holder, `$8` epoch, `$9`
 /// lease in seconds. Locks the chunk's row, and of the table's rows those that it changes. One row.
+///
+/// All of it sees one snapshot. If as many rows could be locked as are in need, they are the same rows, so a plain UPDATE
+/// of the stretch waits for nobody; only otherwise is each row that was locked looked up by its place, which costs more.
 fn work(of: &Derivation, need: Need, has_lower: bool) -> String {
     let table = &of.table.name;
     let tuple = of.key.tuple();
-    let lower = if has_lower { format!("\n            AND {tuple} > {}", of.key.bound("$1")) } else { String::new() };
+    let lower = if has_lower { format!("\n        AND {tuple} > {}", of.key.bound("$1")) } else { String::new() };
     let key_names: Vec<_> = (1..=of.key.columns.len()).map(|place| format!("\"~k{place}\"")).collect();
     let last: Vec<_> = key_names.iter().map(|name| format!("{name} DESC")).collect();
-    let values: Vec<_> = (1..=of.assignments.len()).map(|place| format!("page.\"~v{place}\"")).collect();
-    let page_keys: Vec<_> = key_names.iter().map(|name| format!("page.{name}")).collect();
+    let columns = of.key.columns.iter().zip(&key_names);
+    let keys: Vec<_> = columns.map(|(column, alias)| format!("{} AS {alias}", column.name)).collect();
+    let set: Vec<_> = of.assignments.iter().map(|set| format!("{} = ({})", set.column.name, set.expression)).collect();
+    let looked_for = looked_for(of, need);
+    let stretch = format!("{lower}\n        AND {tuple} <= {}", of.key.bound("(SELECT position FROM reached)"));
     format!(
         "WITH held AS MATERIALIZED (
     SELECT
@@ -523,35 +552,15 @@ fn work(of: &Derivation, need: Need, has_lower: bool) -> String {
     FOR NO KEY UPDATE
 ),
 page AS MATERIALIZED (
-    SELECT scan.*, {needed} AS \"~needed\"
-    FROM (
-        SELECT {scan}
-        FROM {table} AS \"~t\"
-        WHERE (SELECT count(*) FROM held) = 1{lower}
-            AND {tuple} <= {upper}
-        ORDER BY {columns}
-        LIMIT $3::bigint
-    ) AS scan
-),
-locked AS MATERIALIZED (
-    SELECT page.\"~ctid\", page.\"~tableoid\", {page_keys}, {values}
-    FROM page
-    JOIN {table} AS \"~t\" ON {same_as_page}
-    WHERE page.\"~needed\"
-    FOR NO KEY UPDATE OF \"~t\" SKIP LOCKED
-),
-changed AS (
-    UPDATE {table} AS \"~t\"
-    SET {set}
-    FROM locked
-    WHERE {same_as_locked}
-    RETURNING 1
+    SELECT {keys}, ({looked_for}) IS TRUE AS \"~needed\"
+    FROM {table} AS \"~t\"
+    WHERE (SELECT count(*) FROM held) = 1{lower}
+        AND {tuple} <= {upper}
+    ORDER BY {columns}
+    LIMIT $3::bigint
 ),
 counted AS MATERIALIZED (
-    SELECT
-        (SELECT count(*) FROM page) AS scanned,
-        (SELECT count(*) FROM page WHERE \"~needed\") AS needed,
-        (SELECT count(*) FROM changed) AS changed
+    SELECT count(*) AS scanned, count(*) FILTER (WHERE \"~needed\") AS needed FROM page
 ),
 reached AS MATERIALIZED (
     SELECT
@@ -562,15 +571,45 @@ reached AS MATERIALIZED (
         counted.scanned < $3::bigint AS at_end
     FROM counted
 ),
+locked AS MATERIALIZED (
+    SELECT ctid AS \"~ctid\", \"~t\".tableoid AS \"~tableoid\", {keys}
+    FROM {table} AS \"~t\"
+    WHERE (SELECT count(*) FROM held) = 1
+        AND (SELECT needed FROM counted) > 0{stretch}
+        AND {looked_for}
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+all_locked AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM locked) = counted.needed AS yes FROM counted
+),
+changed_all AS (
+    UPDATE {table} AS \"~t\"
+    SET {set}
+    WHERE (SELECT yes FROM all_locked)
+        AND (SELECT needed FROM counted) > 0{stretch}
+        AND {looked_for}
+    RETURNING 1
+),
+changed_some AS (
+    UPDATE {table} AS \"~t\"
+    SET {set}
+    FROM locked
+    WHERE (SELECT NOT yes FROM all_locked)
+        AND {same_row}
+    RETURNING 1
+),
+changed AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM changed_all) + (SELECT count(*) FROM changed_some) AS changed
+),
 moved AS (
     UPDATE alongside.backfill_chunk AS chunk
     SET position = reached.position,
         scanned = chunk.scanned + counted.scanned,
-        changed = chunk.changed + counted.changed,
-        left_behind = chunk.left_behind + greatest(counted.needed - counted.changed, 0),
+        changed = chunk.changed + changed.changed,
+        left_behind = chunk.left_behind + greatest(counted.needed - changed.changed, 0),
         transactions = chunk.transactions + 1,
         lease_until = now() + make_interval(secs => $9)
-    FROM reached, counted
+    FROM reached, counted, changed
     WHERE chunk.migration_uid = $4
         AND chunk.phase = $5
         AND chunk.number = $6
@@ -581,19 +620,15 @@ SELECT
     (SELECT count(*) FROM moved) = 1 AS is_held,
     counted.scanned,
     counted.needed,
-    counted.changed,
+    changed.changed,
     reached.position,
     reached.at_end
-FROM counted, reached",
-        needed = needed(of),
-        scan = scan(of, need),
+FROM counted, changed, reached",
+        keys = keys.join(", "),
         upper = of.key.bound("$2"),
         columns = of.key.columns(None),
-        page_keys = page_keys.join(", "),
-        values = values.join(", "),
-        same_as_page = same_row(of, "page"),
-        same_as_locked = same_row(of, "locked"),
-        set = set(of, "locked"),
+        same_row = same_row(of, "locked"),
+        set = set.join(", "),
         last_key = of.key.as_text(&key_names),
         last = last.join(", "),
     )

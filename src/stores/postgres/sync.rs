@@ -85,10 +85,7 @@ impl Sync {
         let function = format!("alongside.{}", Ident(self.function()));
         let triggers: Vec<_> = self.triggers().into_iter().map(Ident).collect();
         let names: Vec<_> = of.assignments.iter().map(|assignment| assignment.column.name.to_string()).collect();
-        let keys = of.key.columns.iter().map(|column| {
-            // Compared as text, which every type has.
-            format!("CAST(OLD.{0} AS text) IS DISTINCT FROM CAST(NEW.{0} AS text)", column.name)
-        });
+        let keys = of.key.columns.iter().map(|column| format!("OLD.{0} IS DISTINCT FROM NEW.{0}", column.name));
         let reads = of.sources.iter().chain(&of.conditions).map(old_differs_from_new);
         let changed: Vec<_> = reads.chain(keys).collect();
         let changed = changed.join(" OR ");
@@ -123,13 +120,15 @@ impl Sync {
         let path = if path.is_empty() { String::new() } else { format!("{path}, ") };
         let targets: Vec<_> =
             of.assignments.iter().map(|assignment| format!("NEW.{}", assignment.column.name)).collect();
-        let expressions: Vec<_> = of.assignments.iter().map(|assignment| format!("({})", assignment.expression)).collect();
+        let expressions: Vec<_> =
+            of.assignments.iter().map(|assignment| format!("({})", assignment.expression)).collect();
         let blank_targets: Vec<_> = of
             .assignments
             .iter()
             .map(|assignment| format!("NEW.{} := {};", assignment.column.name, assignment.blank))
             .collect();
-        let read: Vec<_> = of.sources.iter().chain(&of.conditions).map(|column| format!("NEW.{0} AS {0}", column.name)).collect();
+        let read: Vec<_> =
+            of.sources.iter().chain(&of.conditions).map(|column| format!("NEW.{0} AS {0}", column.name)).collect();
         let set = of.assignments.iter();
         let as_written: Vec<_> = set.clone().map(|of| format!("NEW.{0} AS {0}", of.column.name)).collect();
         let blank: Vec<_> = set.map(|of| format!("{} AS {}", of.blank, of.column.name)).collect();
@@ -212,17 +211,15 @@ $alongside$",
 
     /// What is left of it, by name: nothing, after [`Sync::remove`].
     pub async fn left(&self, session: &Session) -> Result<Vec<String>, QueryError> {
-        let rows =
-            session.rows(include_str!("sql/sync_left.sql"), &[&self.triggers(), &self.function()]).await?;
+        let rows = session.rows(include_str!("sql/sync_left.sql"), &[&self.triggers(), &self.function()]).await?;
         Ok(rows.iter().map(|row| row.get("what")).collect())
     }
 
     /// Other row triggers that an UPDATE of the columns fires.
     pub async fn company(&self, session: &Session, of: &Derivation) -> Result<Vec<Company>, QueryError> {
         let numbers: Vec<i16> = of.assignments.iter().map(|assignment| assignment.column.number).collect();
-        let rows = session
-            .rows(include_str!("sql/sync_company.sql"), &[&of.table.oid, &self.triggers(), &numbers])
-            .await?;
+        let rows =
+            session.rows(include_str!("sql/sync_company.sql"), &[&of.table.oid, &self.triggers(), &numbers]).await?;
         let company = |row: &tokio_postgres::Row| Company {
             name: row.get("name"),
             is_before: row.get("is_before"),

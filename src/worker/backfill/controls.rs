@@ -75,7 +75,8 @@ impl Live {
     /// Takes in what has come. A guard's sample that was known stays as old as it is.
     #[must_use]
     pub fn with(&self, controls: Controls) -> Self {
-        let sample = |controls: &Controls| controls.guard.as_ref().map(|guard| (guard.name.clone(), guard.sample.clone()));
+        let sample =
+            |controls: &Controls| controls.guard.as_ref().map(|guard| (guard.name.clone(), guard.sample.clone()));
         let is_new = sample(&controls) != sample(&self.controls);
         let guard_since = if is_new { controls.guard.as_ref().map(|_| Instant::now()) } else { self.guard_since };
         Self { controls, guard_since }

@@ -55,10 +55,10 @@ impl Halt {
     pub fn into_verdict(self, so_far: &str) -> Verdict {
         let say = |message: &str| format!("{message} {so_far}").trim().to_owned();
         match self {
-            Self::Refused { message, findings } => Verdict { findings, ..Verdict::new(Outcome::Refused, say(&message)) },
-            Self::Failed { message, sqlstate } => {
-                Verdict { sqlstate, ..Verdict::new(Outcome::Failed, say(&message)) }
+            Self::Refused { message, findings } => {
+                Verdict { findings, ..Verdict::new(Outcome::Refused, say(&message)) }
             }
+            Self::Failed { message, sqlstate } => Verdict { sqlstate, ..Verdict::new(Outcome::Failed, say(&message)) },
             Self::Stopped => Verdict::new(Outcome::Stopped, say("Stopped between two chunks; nothing is under way.")),
             Self::Lost { why } => Verdict::new(
                 Outcome::Unknown,

@@ -208,11 +208,8 @@ impl Hand {
         let key = &self.work.of.key;
         let names: Vec<_> = key.columns.iter().map(|column| column.name.to_string()).collect();
         let after = if chunk.position.is_some() { key.bound("$1") } else { String::new() };
-        let condition = if after.is_empty() {
-            "$1::text[] IS NULL".to_owned()
-        } else {
-            format!("{} > {after}", key.tuple())
-        };
+        let condition =
+            if after.is_empty() { "$1::text[] IS NULL".to_owned() } else { format!("{} > {after}", key.tuple()) };
         let sql = format!(
             "SELECT {} AS key FROM {} WHERE {condition} ORDER BY {} LIMIT 1",
             key.as_text(&names),

@@ -38,6 +38,8 @@ use crate::{
 
 /// Whether another worker has ended is asked at least this often: it may end at any moment.
 const LONGEST_TURN_POLL: Duration = Duration::from_secs(2);
+/// How often chunks that another process holds are looked at.
+const WAIT_FOR_OTHERS: Duration = Duration::from_millis(100);
 /// From SIGTERM to the end of what is under way. A chunk takes far less.
 const STOP_GRACE: Duration = Duration::from_secs(8);
 
@@ -271,12 +273,7 @@ async fn make_layout(
 type Prepared = (Session, Arc<Work>, Option<(Sync, String)>);
 
 /// From the lock to chunks that can be claimed: trigger first, then the upper bound.
-async fn prepare(
-    task: &Task,
-    outside: &Outside,
-    aim: Aim,
-    hard: &CancellationToken,
-) -> Result<Prepared, Halt> {
+async fn prepare(task: &Task, outside: &Outside, aim: Aim, hard: &CancellationToken) -> Result<Prepared, Halt> {
     let scope = aim.scope(task);
     let store = Postgres::new(&task.store.uri_file, &task.application_name());
     let session = take_turn(task, &scope, &store, &outside.stop, hard).await?;
@@ -317,7 +314,6 @@ async fn prepare(
         leader,
         progress: Counters::default(),
     };
-    drop(chunks);
     Ok((session, Arc::new(work), sync))
 }
 
@@ -425,8 +421,7 @@ async fn labour(
     let result = {
         let hands = hands_and_sweep(work, &heard, &outside.live, &ending, hard);
         tokio::pin!(hands);
-        let mut monitor =
-            Monitor { work, session, sync, live: outside.live.clone(), orders, stop: &outside.stop };
+        let mut monitor = Monitor { work, session, sync, live: outside.live.clone(), orders, stop: &outside.stop };
         tokio::select! {
             done = &mut hands => done,
             halt = monitor.watch() => {
@@ -459,6 +454,11 @@ async fn hands_and_sweep(
             break;
         }
         hands(work, orders, live, ending, hard).await?;
+        // What is left is somebody else's, until it is done or the lease runs out.
+        tokio::select! {
+            () = tokio::time::sleep(WAIT_FOR_OTHERS) => {}
+            () = ending.cancelled() => return Err(Halt::Stopped),
+        }
     }
     drop(reader);
     sweep(work, ending, hard).await?;

@@ -65,7 +65,9 @@ pub(super) async fn derive(task: &Task, session: &Session) -> Result<Result<Deri
         Ok(derivation) => return Ok(Ok(derivation)),
         Err(objections) => objections,
     };
-    let findings = objections.into_iter().map(|objection| finding(objection.rule, Severity::Error, objection.message, &objection.advice));
+    let findings = objections
+        .into_iter()
+        .map(|objection| finding(objection.rule, Severity::Error, objection.message, &objection.advice));
     Ok(Err(findings.collect()))
 }
 

@@ -159,11 +159,7 @@ impl Readings {
 }
 
 /// Stops a run whose trigger was away, however short: a write that it missed can't be told from one of a new version.
-pub(super) async fn check_sync(
-    session: &Session,
-    work: &Work,
-    sync: Option<(&Sync, &str)>,
-) -> Result<(), Halt> {
+pub(super) async fn check_sync(session: &Session, work: &Work, sync: Option<(&Sync, &str)>) -> Result<(), Halt> {
     let Some((sync, print)) = sync else { return Ok(()) };
     let found = sync.print(session, work.of.table.oid).await?;
     if found.as_deref() == Some(print) {

@@ -55,7 +55,8 @@ impl Summary {
 
     /// The same in a sentence.
     pub fn sentence(&self, done: &str) -> String {
-        let Self { rows_scanned, rows_changed, rows_swept, chunks, transactions, time, paused, rate, recomputed } = self;
+        let Self { rows_scanned, rows_changed, rows_swept, chunks, transactions, time, paused, rate, recomputed } =
+            self;
         let swept = if *rows_swept > 0 { format!(", {rows_swept} of them in the last sweep") } else { String::new() };
         let paused = if paused.0.is_zero() { String::new() } else { format!(" ({paused} of it paused)") };
         let again = if *recomputed { " Values from before were computed again where they differ." } else { "" };

@@ -20,11 +20,7 @@ const BATCH: i64 = 1_000;
 const MOST_LOOKS: u32 = 20;
 
 /// Looks and does until no row is in need. Returns how many rows it did.
-pub(super) async fn sweep(
-    work: &Arc<Work>,
-    stop: &CancellationToken,
-    hard: &CancellationToken,
-) -> Result<i64, Halt> {
+pub(super) async fn sweep(work: &Arc<Work>, stop: &CancellationToken, hard: &CancellationToken) -> Result<i64, Halt> {
     let reader = work.reader(stop, hard).await?;
     let bounds = work.bounds(&super::controls::Live::default());
     let hand = work.hand(bounds.target, stop, hard).await?;

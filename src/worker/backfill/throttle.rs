@@ -204,10 +204,8 @@ fn pressures(limits: &Limits, seen: &Seen) -> (Vec<Pressure>, Vec<String>) {
             }),
         }
     }
-    let counts = [
-        ("lock waits", limits.lock_waits, seen.lock_waits),
-        ("connections", limits.connections, seen.connections),
-    ];
+    let counts =
+        [("lock waits", limits.lock_waits, seen.lock_waits), ("connections", limits.connections, seen.connections)];
     for (name, limit, reading) in counts {
         let Some(limit) = limit else { continue };
         match reading {
@@ -226,7 +224,9 @@ fn pressures(limits: &Limits, seen: &Seen) -> (Vec<Pressure>, Vec<String>) {
             Some(reading) if reading.age > reading.value.oldest => {
                 unknown.push(stale(&format!("guard {name}"), reading.age));
             }
-            Some(Reading { value: GuardValue { value, limit, .. }, .. }) if !value.is_finite() || !limit.is_finite() => {
+            Some(Reading { value: GuardValue { value, limit, .. }, .. })
+                if !value.is_finite() || !limit.is_finite() =>
+            {
                 unknown.push(format!("guard {name}: its value is no number"));
             }
             Some(Reading { value: GuardValue { value, limit, is_lowest, .. }, .. }) => known.push(Pressure {

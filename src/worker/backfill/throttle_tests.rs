@@ -44,10 +44,8 @@ fn a_signal_that_was_never_read_pauses_and_says_which() {
 fn a_stale_signal_pauses_though_it_was_fine() {
     let limits = Limits { lag: Some(SECOND), guard: None, ..limits() };
     let mut throttle = Throttle::new(&limits);
-    let aged = |seconds| Seen {
-        lag: Some(Reading { value: 0.0, age: Duration::from_secs(seconds) }),
-        ..Seen::default()
-    };
+    let aged =
+        |seconds| Seen { lag: Some(Reading { value: 0.0, age: Duration::from_secs(seconds) }), ..Seen::default() };
     assert!(duty(&throttle.step(SECOND, &limits, &aged(10))) > 0.0);
     let paused = Pace::Paused { because: vec!["replication lag: the last reading is 11 s old".into()] };
     assert_eq!(throttle.step(SECOND, &limits, &aged(11)), paused);

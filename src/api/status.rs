@@ -181,6 +181,9 @@ pub struct PhaseStatus {
     /// Not before this time is the action tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
+    /// Why its worker is to do nothing for now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
     /// How far its worker is, while one works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub work: Option<WorkStatus>,

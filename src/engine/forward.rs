@@ -48,9 +48,17 @@ impl Draft<'_> {
             return None;
         }
         let spec = &self.plan.phases()[index];
-        if let Action::Switch(switch) = plan::action(spec)
-            && let Some(hold) = self.why_not_switch(&spec.name, switch)
-        {
+        let not_yet = match plan::action(spec) {
+            Action::Switch(switch) => self.why_not_switch(&spec.name, switch),
+            Action::Backfill(_) => self.take_baselines(),
+            Action::Sql(_)
+            | Action::Job(_)
+            | Action::Verify(_)
+            | Action::Observe(_)
+            | Action::Bake(_)
+            | Action::Approval => None,
+        };
+        if let Some(hold) = not_yet {
             self.hold(hold);
             self.wake_in(LOOK_LATER);
             return None;

@@ -88,8 +88,8 @@ impl Draft<'_> {
         self.take_baselines()
     }
 
-    /// Remembers what the guards were like just before the flip.
-    fn take_baselines(&mut self) -> Option<Hold> {
+    /// Remembers what the guards were like just before a flip or a backfill. Returns why that can't be done.
+    pub fn take_baselines(&mut self) -> Option<Hold> {
         let wanted = self.plan.spec.guards.iter().chain(self.plan.phases().iter().flat_map(|phase| &phase.guards));
         // A guard that only reports doesn't hold anything up.
         let wanted: Vec<&str> = wanted.filter(|g| g.needs_baseline() && !g.dry_run).map(|g| g.name.as_str()).collect();

@@ -170,7 +170,7 @@ pub fn action(phase: &Phase) -> Action<'_> {
 /// Takes out of a phase how fast it works: that may be changed while it does, and needs no new plan.
 fn drop_pace(phase: &mut Phase) {
     if let Some(backfill) = &mut phase.backfill {
-        (backfill.throttle, backfill.workers, backfill.rate, backfill.chunk) = (None, None, None, None);
+        (backfill.throttle, backfill.workers, backfill.rate) = (None, None, None);
     }
 }
 

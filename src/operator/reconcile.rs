@@ -234,7 +234,8 @@ fn watch_set(migration: &Migration, frozen: &Frozen) -> WatchSet {
         hot: announced || flipped_at.is_some_and(|at| now().since(at) < HOT_WINDOW),
         flipped_at,
         want_baselines: flipped_at.is_none()
-            && phase.is_some_and(|phase| matches!(plan::action(phase), PhaseAction::Switch(_))),
+            && phase
+                .is_some_and(|phase| matches!(plan::action(phase), PhaseAction::Switch(_) | PhaseAction::Backfill(_))),
         baseline_guards: frozen.plan.phases().iter().flat_map(|phase| phase.guards.clone()).collect(),
         observation: phase.and_then(|phase| phase.observe.as_deref().cloned()),
         provider: frozen.plan.spec.provider.clone(),

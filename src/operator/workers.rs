@@ -23,10 +23,11 @@ use super::{
 };
 use crate::{
     actions,
-    api::{Migration, PHASE_LABEL, Phase, PhaseState, WorkStatus},
-    engine::{guard::Verdict, plan},
+    api::{Migration, PHASE_LABEL, Phase, PhaseState, PhaseStatus, WorkStatus},
+    engine::{guard::GuardView, plan},
     worker::{
-        live::{self, Answer, GuardSignal, Signals},
+        backfill::controls::{Controls, GuardReading},
+        live::{self, Answer, Signals},
         progress::Figures,
         signed::{HEADER, Signer},
     },
@@ -167,7 +168,7 @@ pub fn attend(migration: &Migration, frozen: Option<&Frozen>, ctx: &Context) {
         let Some(job) = known.job.as_ref().filter(|job| !job.settled) else { continue };
         let (Some(job_uid), true) = (&job.uid, planned.is_some_and(actions::can_be_asked)) else { continue };
         let live = migration.spec.phases.iter().find(|phase| phase.name == known.name);
-        let signals = live.map(|phase| signals(phase, &uid, ctx)).unwrap_or_default();
+        let signals = live.map(|phase| signals(phase, known, &uid, ctx)).unwrap_or_default();
         let (wake, object) = (ctx.wake.clone(), ObjectRef::from_obj(migration));
         let worker = Worker { migration, phase: &known.name, job: &job.name, uid: job_uid };
         ctx.workers.follow(&worker, signals, move || drop(wake.send(object.clone())));
@@ -176,22 +177,39 @@ pub fn attend(migration: &Migration, frozen: Option<&Frozen>, ctx: &Context) {
     ctx.workers.keep_only(&uid, &attended);
 }
 
-/// What a phase's worker goes by: its action as the spec has it by now, and the guard that its throttle names.
-fn signals(phase: &Phase, uid: &str, ctx: &Context) -> Signals {
+/// What a phase's worker goes by: the pace that the spec has by now, the guard that it follows, and whether to pause.
+fn signals(phase: &Phase, known: &PhaseStatus, uid: &str, ctx: &Context) -> Signals {
     let plan::Action::Backfill(backfill) = plan::action(phase) else { return Signals::default() };
-    let named = backfill.throttle.as_ref().and_then(|throttle| throttle.guard.as_ref());
-    let guard = named.and_then(|name| ctx.board.look(uid, now()).guards.into_iter().find(|guard| guard.name == *name));
-    Signals {
-        guard: guard.map(|guard| GuardSignal {
-            name: guard.name,
-            value: guard.value,
-            limit: guard.upper,
-            age: None,
-            passes: guard.verdict == Verdict::Pass,
-        }),
-        action: serde_json::to_value(backfill).ok(),
-        evidence_kept: false,
-    }
+    let throttle = backfill.throttle.clone().unwrap_or_default();
+    let followed = throttle.guard.as_ref();
+    let view =
+        followed.and_then(|name| ctx.board.look(uid, now()).guards.into_iter().find(|guard| guard.name == *name));
+    // What is absent means what the worker began with, so what the spec no longer limits is said to be without limit.
+    let controls = Controls {
+        pause: known.paused.clone(),
+        rate: Some(backfill.rate.unwrap_or(u32::MAX)),
+        workers: Some(backfill.workers.unwrap_or(1)),
+        throttle: Some(throttle),
+        guard: view.and_then(reading),
+    };
+    Signals { controls: Some(controls), evidence_kept: false }
+}
+
+/// A guard's last value beside its limit; absent where there is no value or no limit yet, which pauses who follows it.
+fn reading(view: GuardView) -> Option<GuardReading> {
+    let (limit, is_lowest) = match (view.upper, view.lower) {
+        (Some(upper), _) => (upper, false),
+        (None, Some(lower)) => (lower, true),
+        (None, None) => return None,
+    };
+    Some(GuardReading {
+        name: view.name,
+        value: view.value?,
+        limit,
+        is_lowest,
+        sample: view.sample_at?.to_string(),
+        max_age: None,
+    })
 }
 
 /// The object that a verification's evidence is kept in, without the evidence.

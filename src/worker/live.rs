@@ -14,16 +14,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::gauge::ConstGauge, registry::Registry};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    backfill::controls::Controls,
     progress::{Figures, Progress},
     signed::{HEADER, Refused, Verifier},
 };
-use crate::api::{Span, Time};
+use crate::api::Time;
 
 /// Where the exchange is.
 pub const EXCHANGE: &str = "/v1/exchange";
@@ -35,38 +36,36 @@ pub const PORT: u16 = 8090;
 /// just replaced needs some seconds more.
 const FETCH_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Listens on the port that the operator asks on, for requests about this Migration by whoever holds the key. Without a free
+/// port the work is done all the same, and nobody sees how far it is.
+pub async fn serve(uid: &str, key: &str, progress: &Progress) -> Option<Live> {
+    let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, PORT));
+    let verifier = || Verifier::new(uid, &[key.to_owned()]);
+    match Live::listen(address, verifier(), progress.clone()).await {
+        Ok(live) => return Some(live),
+        // A kernel without IPv6.
+        Err(error) => tracing::debug!(%error, "no listening on IPv6"),
+    }
+    let address = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, PORT));
+    match Live::listen(address, verifier(), progress.clone()).await {
+        Ok(live) => Some(live),
+        Err(error) => {
+            tracing::warn!(%error, "live figures can't be served");
+            None
+        }
+    }
+}
+
 /// What the operator brings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Signals {
-    /// What the guard says that the phase's throttle names.
+    /// What a backfill goes by: its pace as the spec has it by now, and what the guard says that it follows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub guard: Option<GuardSignal>,
-    /// The phase's action as the spec has it by now: its pace may be changed while it works.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<serde_json::Value>,
+    pub controls: Option<Controls>,
     /// The evidence that was fetched has been kept: the worker may end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub evidence_kept: bool,
-}
-
-/// What a guard says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GuardSignal {
-    /// Name of the guard.
-    pub name: String,
-    /// What it measures; absent where it has no data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<f64>,
-    /// What it is held against.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<f64>,
-    /// How old the sample is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub age: Option<Span>,
-    /// It passes.
-    pub passes: bool,
 }
 
 /// What the worker answers.
@@ -97,26 +96,20 @@ enum Evidence {
 struct Surface {
     verifier: Verifier,
     progress: Progress,
-    registry: Registry,
     signals: watch::Sender<Option<Signals>>,
     evidence: watch::Sender<Evidence>,
 }
 
 impl Live {
-    /// Listens for the operator. `registry` holds the worker's own metrics, which anybody may read.
+    /// Listens for the operator, and for whoever reads metrics.
     ///
     /// # Errors
     /// The address can't be listened on.
-    pub async fn listen(
-        address: SocketAddr,
-        verifier: Verifier,
-        progress: Progress,
-        registry: Registry,
-    ) -> std::io::Result<Self> {
+    pub async fn listen(address: SocketAddr, verifier: Verifier, progress: Progress) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let (signals, heard) = watch::channel(None);
         let (evidence, _) = watch::channel(Evidence::None);
-        let surface = Surface { verifier, progress, registry, signals, evidence: evidence.clone() };
+        let surface = Surface { verifier, progress, signals, evidence: evidence.clone() };
         let router = Router::new()
             .route(EXCHANGE, post(exchange))
             .route(EVIDENCE, get(fetch))
@@ -193,10 +186,28 @@ async fn fetch(State(surface): State<Arc<Surface>>, method: Method, uri: Uri, he
 
 async fn metrics(State(surface): State<Arc<Surface>>) -> Response {
     let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &surface.registry) {
+    match prometheus_client::encoding::text::encode(&mut text, &registry(&surface.progress.figures())) {
         Ok(()) => {
             ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// A worker's figures as metrics.
+fn registry(figures: &Figures) -> Registry {
+    let mut registry = Registry::with_prefix("alongside_worker");
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+    let rows = |rows: u64| rows as f64;
+    registry.register("rows_done", "Rows dealt with so far", ConstGauge::new(rows(figures.done)));
+    if let Some(total) = figures.total {
+        registry.register("rows_to_do", "Rows to deal with in all, as estimated", ConstGauge::new(rows(total)));
+    }
+    registry.register("rows_per_second", "Rows dealt with a second of late", ConstGauge::new(figures.rate));
+    if let Some(lag) = figures.lag {
+        registry.register("lag_seconds", "How far the new store is behind", ConstGauge::new(lag.0.as_secs_f64()));
+    }
+    let throttled = i64::from(figures.throttled.is_some());
+    registry.register("throttled", "Whether it goes slower than it could, or has paused", ConstGauge::new(throttled));
+    registry
 }

@@ -64,7 +64,7 @@ pub async fn run(command: Command) -> ExitCode {
     let (verdict, termination_log) = match command {
         Command::Sql(SqlArgs { task, termination_log }) => (run_sql(&task, &stop).await, termination_log),
         Command::Backfill(backfill::Args { task, controls, termination_log }) => {
-            (backfill::run_file(&task, controls.as_deref(), &stop).await, termination_log)
+            (backfill::run_file(&task, controls, &stop).await, termination_log)
         }
     };
     signals.abort();

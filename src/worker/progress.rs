@@ -60,6 +60,14 @@ impl Progress {
         });
     }
 
+    /// Says how much has been dealt with and committed in all.
+    pub fn reach(&self, done: u64) {
+        self.with(|kept| {
+            kept.figures.done = done;
+            kept.note(Instant::now());
+        });
+    }
+
     /// Says how much an earlier run has done already. It counts as done, and not for the rate.
     pub fn resume(&self, done: u64) {
         self.with(|kept| {

@@ -47,6 +47,8 @@ pub fn passing(name: &str) -> GuardView {
         value: Some(0.002),
         limit: "max 0.01".to_owned(),
         upper: Some(0.01),
+        lower: None,
+        sample_at: None,
     }
 }
 

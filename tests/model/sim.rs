@@ -251,6 +251,8 @@ impl Sim {
                 value: None,
                 limit: String::new(),
                 upper: None,
+                lower: None,
+                sample_at: None,
             }],
             guarded_since: (server.mood == Mood::Pass).then_some(BEGINNING),
             ..World::default()

@@ -28,7 +28,8 @@ fn of_changes() -> Vec<Rule> {
              has(self.spec.phases[i].backfill.where) == has(p.backfill.where) && (!has(p.backfill.where) || self.spec.phases[i].backfill.where == p.backfill.where) && \
              has(self.spec.phases[i].backfill.sync) == has(p.backfill.sync) && (!has(p.backfill.sync) || self.spec.phases[i].backfill.sync == p.backfill.sync) && \
              has(self.spec.phases[i].backfill.onRollback) == has(p.backfill.onRollback) && (!has(p.backfill.onRollback) || self.spec.phases[i].backfill.onRollback == p.backfill.onRollback) && \
-             has(self.spec.phases[i].backfill.lockTimeout) == has(p.backfill.lockTimeout) && (!has(p.backfill.lockTimeout) || self.spec.phases[i].backfill.lockTimeout == p.backfill.lockTimeout)))))",
+             has(self.spec.phases[i].backfill.lockTimeout) == has(p.backfill.lockTimeout) && (!has(p.backfill.lockTimeout) || self.spec.phases[i].backfill.lockTimeout == p.backfill.lockTimeout)) && \
+             has(self.spec.phases[i].backfill.chunk) == has(p.backfill.chunk) && (!has(p.backfill.chunk) || self.spec.phases[i].backfill.chunk == p.backfill.chunk)))))",
             "phases that have begun can't be edited, removed or reordered: change later ones, or abort and begin anew",
         )
         .says(

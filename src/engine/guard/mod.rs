@@ -135,6 +135,10 @@ pub struct GuardView {
     pub limit: String,
     /// The highest value that is allowed now, where there is one.
     pub upper: Option<f64>,
+    /// The lowest one.
+    pub lower: Option<f64>,
+    /// When the last value's sample was taken.
+    pub sample_at: Option<Time>,
 }
 
 /// Whether a baseline can be had, for a guard that needs one.

@@ -49,6 +49,8 @@ pub fn view(law: &Law, memory: &GuardMemory, now: Time) -> GuardView {
         value: memory.value(),
         limit: law.limits_in_words(),
         upper: law.limits().upper,
+        lower: law.limits().lower,
+        sample_at: memory.measured.and_then(|measured| measured.sample_at),
     }
 }
 

@@ -4,7 +4,11 @@ use std::fmt;
 
 use crate::api::{Span, WorkStatus};
 
-use super::super::draft::Draft;
+use super::super::{
+    draft::{Draft, cut},
+    hold::Hold,
+    plan::{self, Action},
+};
 
 /// How often status follows a worker that goes on as before: its live figures are metrics, and each write wakes whoever
 /// watches Migrations.
@@ -26,6 +30,32 @@ impl Draft<'_> {
         });
         if is_news {
             *shown = Some(WorkStatus { at: now, ..heard.clone() });
+        }
+    }
+}
+
+impl Draft<'_> {
+    /// Says in status whether a worker is to do nothing for now, where it is one that can be told, and returns why.
+    pub fn pause_work(&mut self, index: usize) -> Option<Hold> {
+        let can_pause = match plan::action(&self.plan.phases()[index]) {
+            Action::Backfill(_) => true,
+            Action::Sql(_)
+            | Action::Job(_)
+            | Action::Verify(_)
+            | Action::Switch(_)
+            | Action::Observe(_)
+            | Action::Bake(_)
+            | Action::Approval => false,
+        };
+        let held = self.why_not_go_on(index).filter(|_| can_pause);
+        self.status.phases[index].paused = held.as_ref().map(|hold| cut(hold.to_string()));
+        held
+    }
+
+    /// After a backfill guards compare with no time before it any more: the switch takes baselines of its own.
+    pub fn forget_baselines(&mut self, index: usize) {
+        if let Action::Backfill(_) = plan::action(&self.plan.phases()[index]) {
+            self.status.baselines.clear();
         }
     }
 }

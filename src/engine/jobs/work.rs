@@ -21,7 +21,7 @@ impl Draft<'_> {
         phase.state = PhaseState::Intended;
         phase.tries = tries;
         phase.retry_at = None;
-        phase.work = None;
+        (phase.work, phase.paused) = (None, None);
         phase.job = Some(JobRef { name: order.name.clone(), ..JobRef::default() });
         let name = phase.name.clone();
         self.make(order, Hold::JobRuns { phase: name, how_far: None });
@@ -50,6 +50,7 @@ impl Draft<'_> {
         }
         let phase = &mut self.status.phases[index];
         let running = Hold::JobRuns { phase: name.clone(), how_far: phase.work.clone().map(Box::new) };
+        let mut held = None;
         match seen {
             Seen::Unseen => {}
             // It has been announced, but what allowed it then may not hold any more.
@@ -58,12 +59,16 @@ impl Draft<'_> {
                 None => self.make(self.job(index, JobRole::Do, tries), running.clone()),
             },
             Seen::Missing => self.make(self.tombstone(index, JobRole::Do, tries), running.clone()),
-            Seen::Active => phase.state = PhaseState::Running,
+            Seen::Active => {
+                phase.state = PhaseState::Running;
+                held = self.pause_work(index);
+            }
             Seen::Succeeded(message) => {
                 phase.state = PhaseState::Done;
                 phase.finished_at = Some(self.now);
                 phase.message = Some(cut(message)).filter(|message| !message.is_empty());
-                phase.work = None;
+                (phase.work, phase.paused) = (None, None);
+                self.forget_baselines(index);
                 self.note("PhaseDone", Some(&name), "operator", format!("phase {name} is done"));
                 return None;
             }
@@ -75,7 +80,10 @@ impl Draft<'_> {
         if let Some(late) = self.too_late(index) {
             return Some(late);
         }
-        self.hold_for(&job_name, &name, running);
+        match held {
+            Some(hold) => self.hold(hold),
+            None => self.hold_for(&job_name, &name, running),
+        }
         self.wake_in(RESYNC);
         None
     }

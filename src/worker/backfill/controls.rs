@@ -144,6 +144,27 @@ pub async fn follow_file(file: PathBuf, feed: watch::Sender<Live>, stop: Cancell
     }
 }
 
+/// Feeds a channel from what the operator brings, until `stop`.
+pub async fn follow_operator(served: &crate::worker::live::Live, feed: watch::Sender<Live>, stop: CancellationToken) {
+    let mut signals = served.signals();
+    loop {
+        tokio::select! {
+            changed = signals.changed() => {
+                if changed.is_err() {
+                    stop.cancelled().await;
+                    return;
+                }
+                let controls = signals.borrow_and_update().as_ref().and_then(|signals| signals.controls.clone());
+                if let Some(controls) = controls {
+                    let live = feed.borrow().with(controls);
+                    feed.send_replace(live);
+                }
+            }
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
 async fn read(file: &Path) -> Result<Option<Controls>, String> {
     match tokio::fs::read(file).await {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| error.to_string()),

@@ -34,6 +34,7 @@ use crate::{
             sync::Sync,
         },
     },
+    worker::progress::Progress,
 };
 
 /// Whether another worker has ended is asked at least this often: it may end at any moment.
@@ -47,6 +48,7 @@ const STOP_GRACE: Duration = Duration::from_secs(8);
 #[derive(Clone)]
 pub(super) struct Outside {
     pub live: watch::Receiver<Live>,
+    pub progress: Progress,
     pub stop: CancellationToken,
 }
 
@@ -421,7 +423,8 @@ async fn labour(
     let result = {
         let hands = hands_and_sweep(work, &heard, &outside.live, &ending, hard);
         tokio::pin!(hands);
-        let mut monitor = Monitor { work, session, sync, live: outside.live.clone(), orders, stop: &outside.stop };
+        let (live, shown) = (outside.live.clone(), outside.progress.clone());
+        let mut monitor = Monitor { work, session, sync, live, shown, orders, stop: &outside.stop };
         tokio::select! {
             done = &mut hands => done,
             halt = monitor.watch() => {

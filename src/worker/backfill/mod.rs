@@ -36,7 +36,11 @@ use self::{
     lead::Outside,
     task::{Role, Task},
 };
-use super::verdict::{Outcome, Verdict};
+use super::{
+    live,
+    progress::Progress,
+    verdict::{Outcome, Verdict},
+};
 use crate::{
     api::{SecretKey, backfill::FilledValues},
     stores::postgres::connect::chain,
@@ -56,30 +60,35 @@ pub struct Args {
     pub termination_log: PathBuf,
 }
 
-/// Reads a task and does it, under controls from a file.
-pub async fn run_file(task: &Path, controls: Option<&Path>, stop: &CancellationToken) -> Verdict {
+/// Reads a task and does it, under controls from a file or from the operator.
+pub async fn run_file(task: &Path, controls: Option<PathBuf>, stop: &CancellationToken) -> Verdict {
     let task = match Task::read(task).await {
         Ok(task) => task,
         Err(error) => return Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
     };
-    let (feed, live) = watch::channel(Live::default());
-    let ended = CancellationToken::new();
-    let follower = match controls {
-        Some(file) => Some(tokio::spawn(controls::follow_file(file.to_owned(), feed, ended.clone()))),
-        None => {
-            // A channel whose feed is gone would look like the end.
-            let kept = ended.clone();
-            Some(tokio::spawn(async move {
-                kept.cancelled().await;
-                drop(feed);
-            }))
-        }
+    let progress = Progress::default();
+    let served = match &task.key {
+        Some(key) => live::serve(&task.migration.uid, key, &progress).await,
+        None => None,
     };
-    let verdict = execute(&task, live, stop).await;
+    let (feed, heard) = watch::channel(Live::default());
+    let ended = CancellationToken::new();
+    let until = ended.clone();
+    let follower = tokio::spawn(async move {
+        match (controls, served) {
+            (Some(file), _) => controls::follow_file(file, feed, until).await,
+            (None, Some(served)) => controls::follow_operator(&served, feed, until).await,
+            // A channel whose feed is gone would look like the end.
+            (None, None) => {
+                until.cancelled().await;
+                drop(feed);
+            }
+        }
+    });
+    let outside = Outside { live: heard, progress, stop: stop.clone() };
+    let verdict = execute_under(&task, &outside).await;
     ended.cancel();
-    if let Some(follower) = follower {
-        let _ = follower.await;
-    }
+    let _ = follower.await;
     verdict
 }
 
@@ -88,17 +97,21 @@ pub async fn run_file(task: &Path, controls: Option<&Path>, stop: &CancellationT
 ///
 /// Dropping the future instead leaves each statement under way to end by itself on the server.
 pub async fn execute(task: &Task, live: watch::Receiver<Live>, stop: &CancellationToken) -> Verdict {
-    let outside = Outside { live, stop: stop.clone() };
+    let outside = Outside { live, progress: Progress::default(), stop: stop.clone() };
+    execute_under(task, &outside).await
+}
+
+async fn execute_under(task: &Task, outside: &Outside) -> Verdict {
     let end = match has_uri(task).await {
         Err(halt) => Err(halt),
         Ok(()) => match task.role {
-            Role::Preflight => preflight(task, stop).await,
-            Role::Run => lead::run(task, &outside).await.map(|summary| Verdict {
+            Role::Preflight => preflight(task, &outside.stop).await,
+            Role::Run => lead::run(task, outside).await.map(|summary| Verdict {
                 backfill: Some(summary.clone()),
                 ..Verdict::new(Outcome::Succeeded, summary.sentence("Filled"))
             }),
-            Role::Finish => undo::end(task, &outside).await.map(|message| Verdict::new(Outcome::Succeeded, message)),
-            Role::Undo => take_back(task, &outside).await,
+            Role::Finish => undo::end(task, outside).await.map(|message| Verdict::new(Outcome::Succeeded, message)),
+            Role::Undo => take_back(task, outside).await,
         },
     };
     end.unwrap_or_else(|halt| halt.into_verdict(""))

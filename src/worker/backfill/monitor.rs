@@ -14,10 +14,13 @@ use super::{
     throttle::{Pace, Reading, Seen, Throttle},
     work::{Orders, Work},
 };
-use crate::stores::postgres::{
-    QueryError, Session,
-    chunks::{Chunks, RunState, SIGNALS},
-    sync::Sync,
+use crate::{
+    stores::postgres::{
+        QueryError, Session,
+        chunks::{Chunks, RunState, SIGNALS},
+        sync::Sync,
+    },
+    worker::progress::Progress,
 };
 
 /// How often everything is looked at.
@@ -30,6 +33,8 @@ pub(super) struct Monitor<'a> {
     /// What the trigger was like when it was made; `None` without one.
     pub sync: Option<(&'a Sync, &'a str)>,
     pub live: watch::Receiver<Live>,
+    /// For whoever asks how far it is.
+    pub shown: Progress,
     pub orders: watch::Sender<Orders>,
     pub stop: &'a CancellationToken,
 }
@@ -85,14 +90,14 @@ impl Monitor<'_> {
     fn order(&self, live: &Live, pace: Pace) {
         let action = &self.work.task.action;
         let workers = live.workers(action);
-        let (duty, mut paused) = match pace {
+        let (duty, mut paused, mut throttled) = match pace {
             Pace::Work { duty, because } => {
-                if let Some(because) = because {
+                if let Some(because) = &because {
                     tracing::debug!(duty, because, "held back");
                 }
-                (duty, None)
+                (duty, None, because)
             }
-            Pace::Paused { because } => (1.0, Some(because.join("; "))),
+            Pace::Paused { because } => (1.0, Some(because.join("; ")), None),
         };
         // What a person says stands before what signals say.
         if let Some(why) = live.pause() {
@@ -104,6 +109,10 @@ impl Monitor<'_> {
                 None => tracing::info!("goes on"),
             }
         }
+        if let Some(why) = &paused {
+            throttled = Some(format!("paused: {why}"));
+        }
+        self.show(throttled);
         let rate = live.rate(action).map(|rate| f64::from(rate.max(1)) / f64::from(workers));
         let orders = Orders { paused, duty, rate, workers };
         self.orders.send_if_modified(|present| {
@@ -116,6 +125,18 @@ impl Monitor<'_> {
             changed = self.work.progress.changed.load(Ordering::Relaxed),
             "progress"
         );
+    }
+
+    fn show(&self, throttled: Option<String>) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, and no negative one")]
+        let estimated = self.work.of.table.rows_estimated as u64;
+        let scanned = u64::try_from(self.work.progress.scanned.load(Ordering::Relaxed)).unwrap_or(0);
+        self.shown.reach(scanned);
+        self.shown.set(|figures| {
+            // A table that has never been analysed has no estimate, and one that grows outruns it.
+            figures.total = (estimated > 0).then_some(estimated.max(scanned));
+            figures.throttled = throttled;
+        });
     }
 
     async fn read(&self, readings: &mut Readings) -> Result<(), Halt> {

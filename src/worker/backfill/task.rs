@@ -16,10 +16,6 @@ use crate::{
 
 /// Version of a task's meaning. A worker refuses any other.
 pub const FORMAT_VERSION: u32 = 1;
-/// How long a leader or a holder of a chunk may be silent before another worker takes over. Longer than one chunk may
-/// take, with room for a server that is restarted.
-const DEFAULT_LEASE: Span = Span::secs(30);
-
 /// One run of one `backfill` phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -48,10 +44,13 @@ pub struct Task {
     /// How long a worker may be silent before another takes over from it.
     #[serde(default = "default_lease")]
     pub lease: Span,
+    /// What the operator's requests are known by. Absent: nobody is listened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 fn default_lease() -> Span {
-    DEFAULT_LEASE
+    Task::LEASE
 }
 
 /// What a worker does for a `backfill` phase.
@@ -68,6 +67,10 @@ pub enum Role {
 }
 
 impl Task {
+    /// How long a leader or a holder of a chunk may be silent before another worker takes over. Longer than one chunk may
+    /// take, with room for a server that is restarted.
+    pub const LEASE: Span = Span::secs(30);
+
     /// Reads a task and checks that it is whole.
     pub async fn read(path: &Path) -> Result<Self, TaskError> {
         let read = |source| TaskError::Read { path: path.to_owned(), source };
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn a_task_needs_only_what_has_no_default() {
         let task = read(&json()).unwrap();
-        assert_eq!((task.lease, task.lock_timeout()), (DEFAULT_LEASE, DEFAULT_LOCK_TIMEOUT.0));
+        assert_eq!((task.lease, task.lock_timeout()), (Task::LEASE, DEFAULT_LOCK_TIMEOUT.0));
         assert_eq!(task.turn(), Turn { attempt: 1, way: Way::Up, number: 2 });
         let again = read(&serde_json::to_value(&task).unwrap()).unwrap();
         assert_eq!(again, task);

@@ -8,6 +8,7 @@ pub mod rules;
 pub mod scalar;
 pub mod spec;
 pub mod status;
+pub mod verify;
 
 pub use action::{
     BakeAction, Drain, DrainHook, JobAction, LintOptions, ObserveAction, OnRollback, Script, ScriptKey, ScriptSource,
@@ -19,6 +20,7 @@ pub use spec::{
     Approval, DeletionPolicy, Migration, MigrationSpec, Phase, PodTemplate, PostgresStore, SecretKey, Store,
 };
 pub use status::*;
+pub use verify::VerifyAction;
 
 /// The API group; annotations, labels and finalizers carry it as their prefix.
 pub const GROUP: &str = "alongside.dev";

@@ -9,6 +9,7 @@ pub mod ladder;
 pub mod sql;
 pub mod task;
 pub mod verdict;
+pub mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     task::Task,
     verdict::{Outcome, Verdict},
+    verify::task::VerifyTask,
 };
 use crate::stores::postgres::connect::chain;
 
@@ -35,6 +37,11 @@ pub enum Command {
     /// Exit codes: 0 succeeded, 1 failed and may be tried again, 2 wrong arguments, 3 refused until somebody changes
     /// something, 4 stopped by a signal, 5 the store went away and what happened last isn't known.
     Sql(SqlArgs),
+    /// Proves that data is as it must be: each row of a table, or the rows of two stores.
+    ///
+    /// Exit codes: 0 it is, 1 it is not or could not be proven, 2 wrong arguments, 3 refused until somebody changes
+    /// something, 4 stopped by a signal.
+    Verify(VerifyArgs),
 }
 
 /// Arguments of the `sql` worker.
@@ -48,6 +55,17 @@ pub struct SqlArgs {
     pub termination_log: PathBuf,
 }
 
+/// Arguments of the `verify` worker.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// File with the task.
+    #[arg(long, value_name = "FILE", default_value = verify::task::DEFAULT_PATH)]
+    pub task: PathBuf,
+    /// File to report to.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
 /// Runs a worker to its end and reports. SIGTERM and SIGINT cancel what it does on the server; it then ends within
 /// seconds.
 pub async fn run(command: Command) -> ExitCode {
@@ -55,6 +73,7 @@ pub async fn run(command: Command) -> ExitCode {
     let signals = tokio::spawn(stop_on_signal(stop.clone()));
     let (verdict, termination_log) = match command {
         Command::Sql(SqlArgs { task, termination_log }) => (run_sql(&task, &stop).await, termination_log),
+        Command::Verify(VerifyArgs { task, termination_log }) => (run_verify(&task, &stop).await, termination_log),
     };
     signals.abort();
     report(&verdict, &termination_log).await;
@@ -64,6 +83,13 @@ pub async fn run(command: Command) -> ExitCode {
 async fn run_sql(task: &Path, stop: &CancellationToken) -> Verdict {
     match Task::read(task).await {
         Ok(task) => sql::execute(&task, stop).await,
+        Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
+    }
+}
+
+async fn run_verify(task: &Path, stop: &CancellationToken) -> Verdict {
+    match VerifyTask::read(task).await {
+        Ok(task) => verify::execute(&task, stop).await,
         Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
     }
 }

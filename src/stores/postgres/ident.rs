@@ -2,8 +2,18 @@
 
 use std::fmt;
 
+/// A name by itself, as the server stores it; quoted where it is displayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ident<'a>(pub &'a str);
+
+impl fmt::Display for Ident<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.replace('"', "\"\""))
+    }
+}
+
 /// A name inside a schema, as the server stores it; quoted where it is displayed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QualifiedName {
     /// The schema.
     pub schema: String,
@@ -13,7 +23,7 @@ pub struct QualifiedName {
 
 impl fmt::Display for QualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\".\"{}\"", self.schema.replace('"', "\"\""), self.name.replace('"', "\"\""))
+        write!(f, "{}.{}", Ident(&self.schema), Ident(&self.name))
     }
 }
 

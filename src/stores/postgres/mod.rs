@@ -1,11 +1,18 @@
 //! PostgreSQL 13 and later: [`Postgres`] is the door, [`Session`] what it opens to.
 
+pub mod barrier;
+pub mod catalog;
+pub mod checksum;
 pub mod connect;
+pub mod duplicates;
+pub mod expectation;
 pub mod history;
 pub mod ident;
 pub mod index;
 pub mod lint;
+pub mod reading;
 pub mod redact;
+pub mod repair;
 pub mod script;
 pub mod server;
 pub mod session;

@@ -90,7 +90,8 @@ pub enum Missed {
 /// What comes of asking for a barrier.
 pub type Asked<T> = Result<Result<T, Missed>, QueryError>;
 
-/// The heartbeat's row: a table on both sides that comes by the same subscription, `(name text PRIMARY KEY, beat bigint)`.
+/// The heartbeat's row: a table on both sides that comes by the same subscription, `(side text PRIMARY KEY, beat
+/// bigint, at timestamptz)`. A verification has a row of its own in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     table: QualifiedName,
@@ -102,20 +103,25 @@ impl Heartbeat {
         Self { table }
     }
 
+    /// Its table.
+    pub fn table(&self) -> &QualifiedName {
+        &self.table
+    }
+
     /// Makes the row, unless it is there. Returns its beat.
     pub async fn prepare(&self, from: &Session) -> Result<i64, QueryError> {
-        from.run(&format!("INSERT INTO {} (name, beat) VALUES ('verify', 0) ON CONFLICT (name) DO NOTHING", self.table))
+        from.run(&format!("INSERT INTO {} (side, beat, at) VALUES ('verify', 0, pg_catalog.now()) ON CONFLICT (side) DO NOTHING", self.table))
             .await?;
         self.beat(from).await
     }
 
     async fn beat(&self, from: &Session) -> Result<i64, QueryError> {
-        number(from, &format!("UPDATE {} SET beat = beat + 1 WHERE name = 'verify' RETURNING beat", self.table)).await
+        number(from, &format!("UPDATE {} SET beat = beat + 1, at = pg_catalog.clock_timestamp() WHERE side = 'verify' RETURNING beat", self.table)).await
     }
 
     /// Waits until the new side shows this beat; how long it took, or none if it took longer than `most`.
     async fn shows(&self, to: &Session, beat: i64, most: Duration) -> Result<Option<Duration>, QueryError> {
-        let look = format!("SELECT coalesce(pg_catalog.max(beat), -1) FROM {} WHERE name = 'verify'", self.table);
+        let look = format!("SELECT coalesce(pg_catalog.max(beat), -1) FROM {} WHERE side = 'verify'", self.table);
         let began = Instant::now();
         loop {
             if number(to, &look).await? >= beat {

@@ -155,7 +155,10 @@ async fn prepare(
     // With the role's own search path, by which unqualified names go.
     let session = opening.plain(from).await?;
     let relations = catalog::relations(&session).await?;
-    let selection = catalog::select(&action.tables, &relations).map_err(|error| refuse(&error))?;
+    let mut selection = catalog::select(&action.tables, &relations).map_err(|error| refuse(&error))?;
+    // A barrier on the heartbeat's own table would wait for itself.
+    let is_heartbeat = |name: &QualifiedName| ctx.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.table() == name);
+    selection.tables.retain(|relation| !is_heartbeat(&relation.name));
     pin_settings(&session).await?;
     let here = catalog::tables(&session, &selection.tables).await?;
     let there = on_the_other_side(&opening.pinned(to).await?, &here).await?;

@@ -36,7 +36,7 @@ pub enum Finding {
 
 /// All that a verification has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Evidence {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -45,7 +45,7 @@ pub struct Evidence {
     /// The same as a sentence.
     pub message: String,
     /// For which migration.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<MigrationRef>,
     /// Name of the phase.
     pub phase: String,
@@ -58,18 +58,18 @@ pub struct Evidence {
     /// Seed of the digests and of the sample.
     pub seed: i64,
     /// How rows became numbers.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// The stores.
     pub stores: Vec<StoreSeen>,
     /// The tables that were compared.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableSeen>,
     /// What a pattern took in and was not compared.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
     /// What each expression came to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expectations: Vec<ExpectationSeen>,
 }
 
@@ -80,7 +80,7 @@ pub struct StoreSeen {
     /// Its name in the spec.
     pub name: String,
     /// The server's own identity, which a copy of its files shares; absent where the role may not ask.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_identifier: Option<String>,
     /// Its database.
     pub database: String,
@@ -100,7 +100,7 @@ pub struct LeftOut {
 
 /// What was seen of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct TableSeen {
     /// Its name, quoted as SQL.
     pub name: String,
@@ -113,10 +113,10 @@ pub struct TableSeen {
     /// Columns that were compared.
     pub columns: Vec<String>,
     /// Columns that the spec leaves out.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignored: Vec<String>,
     /// Columns of the new side alone.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only_new: Vec<String>,
     /// Rows compared on the old side.
     pub rows_from: u64,
@@ -125,7 +125,7 @@ pub struct TableSeen {
     /// Rows that the sample passed over, as the old side's index counted them.
     pub passed_over: u64,
     /// Rows of the whole table on both sides at one moment, where they were counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<(u64, u64)>,
     /// Rows that differ, by kind.
     pub differing: Kinds,
@@ -140,21 +140,21 @@ pub struct TableSeen {
     /// Ranges that differ and were not looked into row by row, since so many rows differ already.
     pub not_looked_into: u64,
     /// The first of the rows that differ.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<RowSeen>,
     /// Duplicates that would break a unique index of the other side.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub duplicates: Vec<DuplicateSeen>,
     /// The portions that were compared.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<RangeSeen>,
     /// The barriers under which that was.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub barriers: Vec<BarrierSeen>,
     /// Barriers that were asked for and not had.
     pub barriers_missed: u64,
     /// Why the last of them was not had.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_missed: Option<String>,
     /// Ranges and barriers that are not listed.
     pub unlisted: u64,
@@ -162,7 +162,7 @@ pub struct TableSeen {
 
 /// Rows by the kind of difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Kinds {
     /// On the old side alone.
     pub missing: u64,
@@ -217,10 +217,10 @@ pub struct DuplicateSeen {
 #[serde(rename_all = "camelCase")]
 pub struct RangeSeen {
     /// Above this key.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<String>>,
     /// Up to and with this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upto: Option<Vec<String>>,
     /// Rows on the old side.
     pub rows_from: u64,
@@ -248,7 +248,7 @@ pub struct BarrierSeen {
 
 /// What an expression came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct ExpectationSeen {
     /// The expression as the user wrote it.
     pub expression: String,
@@ -270,7 +270,7 @@ pub struct ExpectationSeen {
 
 /// The short of it, small enough for a termination message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Verified {
     /// What came of it.
     pub finding: Finding,

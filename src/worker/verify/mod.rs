@@ -156,7 +156,9 @@ fn judge(evidence: &Evidence, empty: OnEmpty) -> (Outcome, Finding, String) {
     let empty = if empty.is_empty() { String::new() } else { format!(" Without a row: {}.", empty.join(", ")) };
     let repaired = if short.repaired > 0 { format!(" {} rows were made equal.", short.repaired) } else { String::new() };
     let finding = if short.repaired > 0 { Finding::Repaired } else { Finding::Equal };
-    let message = if evidence.expectations.is_empty() {
+    let message = if evidence.expectations.is_empty() && short.covered == "0%" {
+        format!("Equal in number: {} rows of {} tables were counted, and not compared.{empty}", short.rows, short.tables)
+    } else if evidence.expectations.is_empty() {
         let of = if short.covered == "100%" { String::new() } else { format!(" ({} of all)", short.covered) };
         format!("Equal: {} rows{of} of {} tables.{repaired}{empty}", short.rows, short.tables)
     } else {

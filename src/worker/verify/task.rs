@@ -77,8 +77,8 @@ pub enum BarrierTask {
     /// They are joined by logical replication: each portion is compared as of one moment (protocol P4).
     #[serde(rename_all = "camelCase")]
     Replication {
-        /// Schema of the heartbeat's table: `(name text PRIMARY KEY, beat bigint NOT NULL)`, part of the publication that
-        /// the tables come by, on both sides.
+        /// Schema of the heartbeat's table: `(side text PRIMARY KEY, beat bigint, at timestamptz)`, on both sides and part of
+        /// the publication that the tables come by.
         schema: String,
         /// Its name.
         table: String,

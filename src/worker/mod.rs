@@ -13,6 +13,7 @@ pub mod signed;
 pub mod sql;
 pub mod task;
 pub mod verdict;
+pub mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     task::Task,
     verdict::{Outcome, Verdict},
+    verify::task::VerifyTask,
 };
 use crate::stores::postgres::connect::chain;
 
@@ -43,6 +45,11 @@ pub enum Command {
     ///
     /// Exit codes as of `sql`.
     Backfill(backfill::Args),
+    /// Proves that data is as it must be: each row of a table, or the rows of two stores.
+    ///
+    /// Exit codes: 0 it is, 1 it is not or could not be proven, 2 wrong arguments, 3 refused until somebody changes
+    /// something, 4 stopped by a signal.
+    Verify(VerifyArgs),
 }
 
 /// Arguments of the `sql` worker.
@@ -50,6 +57,17 @@ pub enum Command {
 pub struct SqlArgs {
     /// File with the task.
     #[arg(long, value_name = "FILE", default_value = task::DEFAULT_PATH)]
+    pub task: PathBuf,
+    /// File to report to.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
+}
+
+/// Arguments of the `verify` worker.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// File with the task.
+    #[arg(long, value_name = "FILE", default_value = verify::task::DEFAULT_PATH)]
     pub task: PathBuf,
     /// File to report to.
     #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
@@ -66,6 +84,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Backfill(backfill::Args { task, controls, termination_log }) => {
             (backfill::run_file(&task, controls, &stop).await, termination_log)
         }
+        Command::Verify(VerifyArgs { task, termination_log }) => (run_verify(&task, &stop).await, termination_log),
     };
     signals.abort();
     report(&verdict, &termination_log).await;
@@ -75,6 +94,13 @@ pub async fn run(command: Command) -> ExitCode {
 async fn run_sql(task: &Path, stop: &CancellationToken) -> Verdict {
     match Task::read(task).await {
         Ok(task) => sql::execute(&task, stop).await,
+        Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
+    }
+}
+
+async fn run_verify(task: &Path, stop: &CancellationToken) -> Verdict {
+    match VerifyTask::read(task).await {
+        Ok(task) => verify::execute(&task, stop).await,
         Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+use super::verify::evidence::Verified;
 use crate::stores::{Finding, postgres::redact::Redactor};
 
 /// Version of a verdict's meaning.
@@ -45,6 +46,9 @@ pub struct Verdict {
     /// What a backfill came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<super::backfill::summary::Summary>,
+    /// What a verification has come to, in short; absent where none was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// Entries of the lists above that there was no room for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
@@ -124,6 +128,7 @@ impl Verdict {
             sqlstate: None,
             findings: Vec::new(),
             backfill: None,
+            verified: None,
             left_out: 0,
         }
     }
@@ -154,7 +159,11 @@ impl Verdict {
             }
             // Warnings stand last among the findings; the lists matter least.
             let pop = |versions: &mut Option<Vec<String>>| versions.as_mut().is_some_and(|all| all.pop().is_some());
-            let dropped = fitting.findings.pop().is_some() || pop(&mut fitting.undone) || pop(&mut fitting.applied);
+            let name = |verified: &mut Option<Verified>| verified.as_mut().is_some_and(|all| all.first.pop().is_some());
+            let dropped = fitting.findings.pop().is_some()
+                || pop(&mut fitting.undone)
+                || pop(&mut fitting.applied)
+                || name(&mut fitting.verified);
             if dropped {
                 fitting.left_out += 1;
             } else {

@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// One name, as the server stores it; quoted where it is displayed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ident(pub String);
+/// A name by itself, as the server stores it; quoted where it is displayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ident<T = String>(pub T);
 
-impl fmt::Display for Ident {
+impl<T: AsRef<str>> fmt::Display for Ident<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.replace('"', "\"\""))
+        write!(f, "\"{}\"", self.0.as_ref().replace('"', "\"\""))
     }
 }
 
 /// A name inside a schema, as the server stores it; quoted where it is displayed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QualifiedName {
     /// The schema.
     pub schema: String,
@@ -23,7 +23,7 @@ pub struct QualifiedName {
 
 impl fmt::Display for QualifiedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\".\"{}\"", self.schema.replace('"', "\"\""), self.name.replace('"', "\"\""))
+        write!(f, "{}.{}", Ident(&self.schema), Ident(&self.name))
     }
 }
 

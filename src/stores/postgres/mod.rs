@@ -2,13 +2,20 @@
 
 pub mod assignments;
 pub mod chunks;
+pub mod barrier;
+pub mod catalog;
+pub mod checksum;
 pub mod connect;
+pub mod duplicates;
+pub mod expectation;
 pub mod history;
 pub mod ident;
 pub mod index;
 pub mod keys;
 pub mod lint;
+pub mod reading;
 pub mod redact;
+pub mod repair;
 pub mod script;
 pub mod server;
 pub mod session;

@@ -135,12 +135,18 @@ impl Session {
     /// The server's process behind this session at this moment. Without a prepared statement, which a pooler could send
     /// somewhere else than its execution.
     pub async fn backend(&self) -> Result<String, QueryError> {
-        let answer = self.cancellable(self.client.simple_query(include_str!("sql/backend_pid.sql"))).await?;
-        let pid = answer.iter().find_map(|message| match message {
+        self.text(include_str!("sql/backend_pid.sql")).await
+    }
+
+    /// Runs text of several statements in one round trip, without a prepared statement, and returns the first value that
+    /// any of them answers with.
+    pub async fn text(&self, sql: &str) -> Result<String, QueryError> {
+        let answer = self.cancellable(self.client.simple_query(sql)).await?;
+        let value = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
         });
-        pid.ok_or_else(|| QueryError::Unexpected { why: "the server doesn't tell its process id".to_owned() })
+        value.ok_or_else(|| QueryError::Unexpected { why: "no value where there must be one".to_owned() })
     }
 
     /// Begins a transaction and returns its id.

@@ -1,0 +1,15 @@
+//! The `verify` worker against real PostgreSQL servers: what it must find, and what it must never say.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+
+mod bench;
+mod between;
+mod catalogue;
+mod equality;
+mod expectations;
+
+
+mod traps;
+

@@ -6,19 +6,51 @@ use super::{At, worker};
 use crate::{
     api::VerifyAction,
     engine::effect::{JobOrder, JobRole},
+    worker::{
+        ladder::Ladder,
+        verify::task::{BarrierTask, DEFAULT_STATEMENT_TIMEOUT, FORMAT_VERSION, VerifyRole, VerifyTask},
+    },
 };
 
-/// The worker's Job. It changes nothing, so nothing is taken back or cleared away.
+/// Where the worker writes the whole evidence, until the operator has fetched it.
+const EVIDENCE_FILE: &str = "/tmp/evidence.json";
+
+/// The worker's Job. It changes nothing but by a repair, so nothing is taken back or cleared away.
 pub fn job(at: At<'_>, verify: &VerifyAction, order: &JobOrder, image: &str) -> Option<Job> {
-    let stores: Vec<&str> =
-        [&verify.store, &verify.from, &verify.to].into_iter().flatten().map(String::as_str).collect();
-    match order.role {
-        JobRole::Preflight | JobRole::Do => Some(worker::job(at, "verify", &stores, order, image)),
+    role(order.role)?;
+    Some(worker::job(at, "verify", &stores(verify), order, image))
+}
+
+/// What the worker is told.
+pub fn task(at: At<'_>, verify: &VerifyAction, order: &JobOrder, key: &str) -> Option<ConfigMap> {
+    let role = role(order.role)?;
+    let task = VerifyTask {
+        format_version: FORMAT_VERSION,
+        migration: worker::migration(at),
+        phase: order.phase.clone(),
+        attempt: order.attempt,
+        try_: order.tries,
+        role,
+        stores: stores(verify).into_iter().map(|name| worker::store(at, name)).collect(),
+        action: verify.clone(),
+        barrier: BarrierTask::None,
+        evidence_file: (role == VerifyRole::Verify).then(|| EVIDENCE_FILE.into()),
+        statement_timeout: DEFAULT_STATEMENT_TIMEOUT,
+        seed: None,
+        retry: Ladder::default(),
+        key: (role == VerifyRole::Verify).then(|| key.to_owned()),
+    };
+    Some(worker::task(order, &task))
+}
+
+fn role(role: JobRole) -> Option<VerifyRole> {
+    match role {
+        JobRole::Preflight => Some(VerifyRole::Preflight),
+        JobRole::Do => Some(VerifyRole::Verify),
         JobRole::Undo | JobRole::CleanUp => None,
     }
 }
 
-/// What the worker is told.
-pub fn task(_at: At<'_>, _verify: &VerifyAction, _order: &JobOrder, _key: &str) -> Option<ConfigMap> {
-    todo!()
+fn stores(verify: &VerifyAction) -> Vec<&str> {
+    [&verify.store, &verify.from, &verify.to].into_iter().flatten().map(String::as_str).collect()
 }

@@ -100,7 +100,7 @@ async fn run_sql(task: &Path, stop: &CancellationToken) -> Verdict {
 
 async fn run_verify(task: &Path, stop: &CancellationToken) -> Verdict {
     match VerifyTask::read(task).await {
-        Ok(task) => verify::execute(&task, stop).await,
+        Ok(task) => verify::run(&task, stop).await,
         Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
     }
 }

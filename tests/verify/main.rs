@@ -3,13 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-
 mod bench;
 mod between;
 mod catalogue;
 mod equality;
 mod expectations;
 
-
 mod traps;
-

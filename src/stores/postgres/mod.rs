@@ -1,10 +1,10 @@
 //! PostgreSQL 13 and later: [`Postgres`] is the door, [`Session`] what it opens to.
 
 pub mod assignments;
-pub mod chunks;
 pub mod barrier;
 pub mod catalog;
 pub mod checksum;
+pub mod chunks;
 pub mod connect;
 pub mod duplicates;
 pub mod expectation;

@@ -24,7 +24,7 @@ mod table;
 pub mod task;
 mod walk;
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -39,13 +39,44 @@ use crate::{
     api::verify::{OnEmpty, VerifyAction},
     stores::postgres::{barrier::Heartbeat, ident::QualifiedName},
     worker::{
+        live,
+        progress::Progress,
         task::StoreRef,
         verdict::{Outcome, Verdict},
     },
 };
 
+/// How often the figures follow the evidence.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Does what a task says and tells the operator meanwhile; at the end it hands the whole evidence over.
+pub async fn run(task: &VerifyTask, stop: &CancellationToken) -> Verdict {
+    let progress = Progress::default();
+    let served = match &task.key {
+        Some(key) => live::serve(&task.migration.uid, key, &progress).await,
+        None => None,
+    };
+    let verdict = execute_shown(task, &progress, stop).await;
+    if let (Some(served), Some(file)) = (served, &task.evidence_file)
+        && let Ok(text) = tokio::fs::read_to_string(file).await
+    {
+        // What was found is in the verdict in short, whoever keeps the rest.
+        tokio::select! {
+            kept = served.hand_over(text) => if !kept {
+                tracing::warn!("nobody came for the whole evidence");
+            },
+            () = stop.cancelled() => {}
+        }
+    }
+    verdict
+}
+
 /// Does what a task says. Cancelling `stop` cancels the statements under way on the servers and ends within seconds.
 pub async fn execute(task: &VerifyTask, stop: &CancellationToken) -> Verdict {
+    execute_shown(task, &Progress::default(), stop).await
+}
+
+async fn execute_shown(task: &VerifyTask, progress: &Progress, stop: &CancellationToken) -> Verdict {
     let seed = task.seed.unwrap_or_else(|| noise().cast_signed());
     let evidence = Mutex::new(Evidence {
         format_version: evidence::FORMAT_VERSION,
@@ -56,7 +87,17 @@ pub async fn execute(task: &VerifyTask, stop: &CancellationToken) -> Verdict {
         seed,
         ..Evidence::default()
     });
-    let end = verify(task, stop, &evidence).await;
+    let show = async {
+        loop {
+            tokio::time::sleep(SHOW_EVERY).await;
+            let rows = evidence.lock().unwrap_or_else(std::sync::PoisonError::into_inner).short().rows;
+            progress.reach(rows);
+        }
+    };
+    let end = tokio::select! {
+        end = verify(task, stop, &evidence) => end,
+        never = show => never,
+    };
     let mut evidence = evidence.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     evidence.ended = now();
     let (outcome, finding, message) = match end {
@@ -113,9 +154,12 @@ fn judge(evidence: &Evidence, empty: OnEmpty) -> (Outcome, Finding, String) {
     let short = evidence.short();
     let kinds = short.differing;
     let mut wrong = Vec::new();
-    for (count, what) in
-        [(kinds.missing, "missing"), (kinds.extra, "too many"), (kinds.different, "different"), (short.unmet, "not as expected")]
-    {
+    for (count, what) in [
+        (kinds.missing, "missing"),
+        (kinds.extra, "too many"),
+        (kinds.different, "different"),
+        (short.unmet, "not as expected"),
+    ] {
         if count > 0 {
             wrong.push(format!("{count} {what}"));
         }
@@ -154,10 +198,14 @@ fn judge(evidence: &Evidence, empty: OnEmpty) -> (Outcome, Finding, String) {
     let empty: Vec<_> =
         evidence.tables.iter().filter(|table| table.rows_seen() == 0).map(|table| table.name.as_str()).collect();
     let empty = if empty.is_empty() { String::new() } else { format!(" Without a row: {}.", empty.join(", ")) };
-    let repaired = if short.repaired > 0 { format!(" {} rows were made equal.", short.repaired) } else { String::new() };
+    let repaired =
+        if short.repaired > 0 { format!(" {} rows were made equal.", short.repaired) } else { String::new() };
     let finding = if short.repaired > 0 { Finding::Repaired } else { Finding::Equal };
     let message = if evidence.expectations.is_empty() && short.covered == "0%" {
-        format!("Equal in number: {} rows of {} tables were counted, and not compared.{empty}", short.rows, short.tables)
+        format!(
+            "Equal in number: {} rows of {} tables were counted, and not compared.{empty}",
+            short.rows, short.tables
+        )
     } else if evidence.expectations.is_empty() {
         let of = if short.covered == "100%" { String::new() } else { format!(" ({} of all)", short.covered) };
         format!("Equal: {} rows{of} of {} tables.{repaired}{empty}", short.rows, short.tables)

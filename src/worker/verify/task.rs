@@ -55,6 +55,9 @@ pub struct VerifyTask {
     /// How to try again when a lock isn't to be had, replication is behind, or a store is away.
     #[serde(default)]
     pub retry: Ladder,
+    /// What the operator's requests are known by. Absent: nobody is listened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 fn default_statement_timeout() -> Span {

@@ -4,6 +4,7 @@ pub mod access;
 pub mod action;
 pub mod crd;
 pub mod guard;
+pub mod replicate;
 pub mod rules;
 pub mod scalar;
 pub mod spec;
@@ -14,6 +15,7 @@ pub use action::{
     SqlAction, SwitchAction,
 };
 pub use guard::{Guard, HoldPolicy, OnBreach, Ratio};
+pub use replicate::{Fence, OnFenceTimeout, PgBouncer, ReplicateAction};
 pub use scalar::{Percent, Span, Time};
 pub use spec::{
     Approval, DeletionPolicy, Migration, MigrationSpec, Phase, PodTemplate, PostgresStore, SecretKey, Store,

@@ -5,7 +5,10 @@
 //! says the same in one number ([`verdict::Outcome`]). It logs what it does; what it reports is all that the operator
 //! sees.
 
+pub mod agent;
 pub mod ladder;
+pub mod replicate;
+pub mod signed;
 pub mod sql;
 pub mod task;
 pub mod verdict;

@@ -1,0 +1,3 @@
+//! The agent of a migration between two stores.
+
+pub mod course;

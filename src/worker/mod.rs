@@ -38,6 +38,22 @@ pub enum Command {
     /// Exit codes: 0 succeeded, 1 failed and may be tried again, 2 wrong arguments, 3 refused until somebody changes
     /// something, 4 stopped by a signal, 5 the store went away and what happened last isn't known.
     Sql(SqlArgs),
+    /// Asks two stores whether a move between them can be made, makes it, or takes what it left out of them, as the task
+    /// says.
+    ///
+    /// Exit codes as of `sql`. Told to conduct, it ends only when it is told to leave or to stop.
+    Agent(AgentArgs),
+}
+
+/// Arguments of the agent.
+#[derive(Debug, clap::Args)]
+pub struct AgentArgs {
+    /// File with the task.
+    #[arg(long, value_name = "FILE", default_value = task::DEFAULT_PATH)]
+    pub task: PathBuf,
+    /// File to report to.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
 }
 
 /// Arguments of the `sql` worker.
@@ -58,6 +74,7 @@ pub async fn run(command: Command) -> ExitCode {
     let signals = tokio::spawn(stop_on_signal(stop.clone()));
     let (verdict, termination_log) = match command {
         Command::Sql(SqlArgs { task, termination_log }) => (run_sql(&task, &stop).await, termination_log),
+        Command::Agent(AgentArgs { task, termination_log }) => (run_agent(&task, &stop).await, termination_log),
     };
     signals.abort();
     report(&verdict, &termination_log).await;
@@ -67,6 +84,13 @@ pub async fn run(command: Command) -> ExitCode {
 async fn run_sql(task: &Path, stop: &CancellationToken) -> Verdict {
     match Task::read(task).await {
         Ok(task) => sql::execute(&task, stop).await,
+        Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
+    }
+}
+
+async fn run_agent(task: &Path, stop: &CancellationToken) -> Verdict {
+    match replicate::ReplicateTask::read(task).await {
+        Ok(task) => agent::execute(&task, stop).await,
         Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
     }
 }

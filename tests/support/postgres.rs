@@ -34,7 +34,20 @@ pub struct Server {
     pid: Pid,
     keeper: Option<JoinHandle<()>>,
     databases: AtomicU32,
+    /// Settings beside those that every server has.
+    settings: Vec<(&'static str, &'static str)>,
 }
+
+/// Settings of a server that can be copied and kept in step, of several tests at once.
+pub const LOGICAL: &[(&str, &str)] = &[
+    ("wal_level", "logical"),
+    ("max_replication_slots", "40"),
+    ("max_wal_senders", "40"),
+    ("max_logical_replication_workers", "20"),
+    ("max_worker_processes", "30"),
+    ("max_slot_wal_keep_size", "4GB"),
+    ("wal_retrieve_retry_interval", "100ms"),
+];
 
 impl Server {
     /// The server that tests of this process share. It ends when the last of them lets go, and begins anew after that.
@@ -50,6 +63,11 @@ impl Server {
 
     /// A server of its own: for tests that harm it.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more settings, such as [`LOGICAL`].
+    pub fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
         let folder = new_folder("postgres");
         let data = folder.join("data");
         let password = folder.join("password");
@@ -64,9 +82,9 @@ impl Server {
         // Another process may take a free port before the server does.
         for _ in 0..5 {
             let port = free_port();
-            let (keeper, pid) = spawn(&folder, &data, port);
-            let mut server =
-                Self { folder: folder.clone(), port, pid, keeper: Some(keeper), databases: AtomicU32::new(0) };
+            let (keeper, pid) = spawn(&folder, &data, port, settings);
+            let (folder, settings, databases) = (folder.clone(), settings.to_vec(), AtomicU32::new(0));
+            let mut server = Self { folder, port, pid, keeper: Some(keeper), databases, settings };
             if server.is_up() {
                 return server;
             }
@@ -96,6 +114,14 @@ impl Server {
         let admin = connect(self.port, "postgres").await;
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a new name");
         Database { server: Arc::clone(self), name }
+    }
+
+    /// Ends the server as a crash does, and starts it again on the same port.
+    pub fn crash_and_restart(&mut self) {
+        self.stop();
+        let (keeper, pid) = spawn(&self.folder, &self.folder.join("data"), self.port, &self.settings);
+        (self.keeper, self.pid) = (Some(keeper), pid);
+        assert!(self.is_up(), "the server comes up again");
     }
 
     /// Waits until the server answers; false if it ended instead.
@@ -199,7 +225,7 @@ async fn connect(port: u16, database: &str) -> Client {
 }
 
 /// Starts the server in a thread that waits for its end: the kernel ends the server with the thread that started it.
-fn spawn(folder: &Path, data: &Path, port: u16) -> (JoinHandle<()>, Pid) {
+fn spawn(folder: &Path, data: &Path, port: u16, more: &[(&str, &str)]) -> (JoinHandle<()>, Pid) {
     let settings = [
         ("port", port.to_string()),
         ("listen_addresses", "127.0.0.1".to_owned()),
@@ -212,7 +238,8 @@ fn spawn(folder: &Path, data: &Path, port: u16) -> (JoinHandle<()>, Pid) {
     ];
     let mut server = as_postgres(&binary("postgres"), &["--pdeathsig", "INT"]);
     server.arg("-D").arg(data);
-    for (name, value) in settings {
+    let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    for (name, value) in settings.into_iter().chain(more) {
         server.arg("-c").arg(format!("{name}={value}"));
     }
     let log = std::fs::File::create(folder.join("log")).expect("the folder is ours");

@@ -1,7 +1,7 @@
 //! Publications, subscriptions and what a migration keeps of its own beside them: one schema in either store, whose name
 //! is made of the migration's UID, so that taking it away takes everything away.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use sha2::{Digest, Sha256};
 use tokio_postgres::config::{Config, Host};
@@ -179,6 +179,63 @@ pub async fn tables(session: &Session, patterns: &[String]) -> Result<Vec<Table>
 pub async fn left_out(session: &Session, patterns: &[String]) -> Result<Vec<String>, QueryError> {
     let rows = session.rows(include_str!("sql/not_replicated.sql"), &[&like(patterns)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// What the role may do of what replication needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a right of its own")]
+pub struct Rights {
+    /// Its name.
+    pub role: String,
+    /// Make a schema.
+    pub may_create: bool,
+    /// Make a slot and read from it.
+    pub may_replicate: bool,
+    /// Make a subscription.
+    pub may_subscribe: bool,
+    /// Set `session_replication_role`.
+    pub may_set_role: bool,
+}
+
+/// Reads the settings that replication depends on, in the server's base units, and what is in use of them.
+pub async fn settings(session: &Session) -> Result<BTreeMap<String, String>, QueryError> {
+    let rows = session.rows(include_str!("sql/replication_settings.sql"), &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Reads what the role may do.
+pub async fn rights(session: &Session) -> Result<Rights, QueryError> {
+    let rows = session.rows(include_str!("sql/replication_rights.sql"), &[]).await?;
+    let row = rows.first().ok_or_else(|| QueryError::Unexpected { why: "the role isn't known".into() })?;
+    Ok(Rights {
+        role: row.get("role"),
+        may_create: row.get("may_create"),
+        may_replicate: row.get("may_replicate"),
+        may_subscribe: row.get("may_subscribe"),
+        may_set_role: row.get("may_set_role"),
+    })
+}
+
+/// A transaction that has written and is open for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LongWriter {
+    /// Its server process.
+    pub pid: i32,
+    /// What it calls itself.
+    pub application_name: String,
+    /// How long it is open.
+    pub seconds: i64,
+}
+
+/// Reads transactions that have written and are open for `seconds` or longer.
+pub async fn long_writers(session: &Session, seconds: f64) -> Result<Vec<LongWriter>, QueryError> {
+    let rows = session.rows(include_str!("sql/long_writers.sql"), &[&seconds]).await?;
+    let read = |row: &tokio_postgres::Row| LongWriter {
+        pid: row.get("pid"),
+        application_name: row.get("application_name"),
+        seconds: row.get("seconds"),
+    };
+    Ok(rows.iter().map(read).collect())
 }
 
 /// Patterns as LIKE understands them, with a backslash as the escape.

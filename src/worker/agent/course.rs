@@ -217,24 +217,24 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether the world after it is known without looking: it changes what only the fence's holder can change.
-    pub fn is_within_fence(self) -> bool {
+    /// Whether clients may be waiting for it: the world after it is taken as [`World::after`] says, without looking.
+    pub fn is_urgent(self) -> bool {
         match self {
             Self::Pause
             | Self::Fence(_)
             | Self::CatchUp
             | Self::Sequences
             | Self::Advance(_)
-            | Self::Commit(_) => true,
+            | Self::Commit(_)
+            | Self::Open(_)
+            | Self::Resume => true,
             Self::Guard(_)
             | Self::Mend(_)
             | Self::Lift
-            | Self::Resume
             | Self::Prepare(_)
             | Self::Drop(_)
             | Self::Enable(_)
             | Self::Intend(_)
-            | Self::Open(_)
             | Self::Force(_)
             | Self::ShutLate(_) => false,
         }
@@ -447,7 +447,7 @@ impl World {
         Some(self.sides.blue?.gate.term.max(self.sides.green?.gate.term))
     }
 
-    /// What is true after a step that succeeded, for those that [`Step::is_within_fence`].
+    /// What is true after a step that succeeded, for those that are [`Step::is_urgent`].
     #[must_use]
     pub fn after(mut self, step: Step) -> Self {
         match step {
@@ -461,22 +461,75 @@ impl World {
             Step::Advance(_) => self.advanced = true,
             Step::Commit(term) => {
                 self.fenced = false;
+                self.known = term;
                 if let Some(old) = self.sides.of_mut(Side::serving(term).other()) {
                     old.gate = Gate { open: false, lets_in: false, term, forced: false, ..old.gate };
+                }
+            }
+            Step::Open(term) => {
+                if let Some(new) = self.sides.of_mut(Side::serving(term)) {
+                    new.gate = Gate { open: true, lets_in: true, term, forced: false, ..new.gate };
+                }
+            }
+            Step::Resume => {
+                if self.clients != Clients::NoProxy {
+                    self.clients = Clients::Flowing;
                 }
             }
             Step::Guard(_)
             | Step::Mend(_)
             | Step::Lift
-            | Step::Resume
             | Step::Prepare(_)
             | Step::Drop(_)
             | Step::Enable(_)
             | Step::Intend(_)
-            | Step::Open(_)
             | Step::Force(_)
             | Step::ShutLate(_) => {}
         }
         self
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Guard(side) => write!(f, "put the gate on {}", side.as_str()),
+            Self::Mend(side) => write!(f, "put {}'s gate right", side.as_str()),
+            Self::Lift => f.write_str("lift the fence"),
+            Self::Resume => f.write_str("let clients go on"),
+            Self::Prepare(stream) => write!(f, "prepare the stream from {}", source(*stream).as_str()),
+            Self::Drop(stream) => write!(f, "drop the stream from {}", source(*stream).as_str()),
+            Self::Enable(stream) => write!(f, "enable the stream from {}", source(*stream).as_str()),
+            Self::Intend(term) => write!(f, "begin the move of term {term}"),
+            Self::Pause => f.write_str("make clients wait"),
+            Self::Fence(_) => f.write_str("hold writes"),
+            Self::CatchUp => f.write_str("let the other side catch up"),
+            Self::Sequences => f.write_str("raise the sequences"),
+            Self::Advance(stream) => write!(f, "move the stream from {} on", source(*stream).as_str()),
+            Self::Commit(term) => write!(f, "commit the move of term {term}"),
+            Self::Open(term) => write!(f, "open {}'s gate", Side::serving(*term).as_str()),
+            Self::Force(term) => write!(f, "move to {} by force", Side::serving(*term).as_str()),
+            Self::ShutLate(term) => write!(f, "shut {}'s gate", Side::serving(*term).other().as_str()),
+        }
+    }
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(side) => write!(f, "{} to answer", side.as_str()),
+            Self::Flip(side) => write!(f, "the Service to lead to {}", side.as_str()),
+            Self::Lag(stream) => write!(f, "the stream from {} to catch up", source(*stream).as_str()),
+            Self::LongTransaction => f.write_str("a transaction that writes and is open for long"),
+            Self::StreamLost(stream) => write!(
+                f,
+                "a person: the stream from {} is gone; copy or verify the other side again",
+                source(*stream).as_str()
+            ),
+            Self::Forced => {
+                f.write_str("a person: traffic was moved by force, and what stayed behind is theirs to judge")
+            }
+            Self::NotNext(term) => write!(f, "another request: term {term} isn't the next"),
+        }
     }
 }

@@ -1,0 +1,448 @@
+//! Who works the two stores: holds the sessions and the fence, looks, and does one step at a time. What to do is
+//! [`super::course`]'s to say.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::course::{Clients, Pair, Side, Step, source};
+use crate::{
+    api::Span,
+    stores::postgres::{
+        Postgres, QueryError, Session,
+        gate::{self, Fence, FenceError},
+        heartbeat,
+        pgbouncer::{BouncerError, PgBouncers},
+        replication::{self, Identity, Names, Stream, SubscribeError, Table},
+        sequence, slot,
+    },
+    worker::replicate::{
+        ReplicateTask,
+        door::{Door, DoorError},
+    },
+};
+
+/// How long putting the trigger on a table may make its writers wait; then it is tried again.
+const GUARD_LOCK_TIMEOUT: &str = "300ms";
+/// The same for anything else that needs a lock.
+const LOCK_TIMEOUT: &str = "5s";
+/// How long making a slot may wait for the transactions that are open; then it is tried again.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks for the heartbeat under the fence. Clients wait meanwhile.
+const HEARTBEAT_POLL: Duration = Duration::from_millis(1);
+
+/// Why a step wasn't done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A store isn't reached, or isn't ours any more.
+    #[error("could not reach {}", .side.as_str())]
+    Door {
+        /// Which.
+        side: Side,
+        /// Why.
+        #[source]
+        source: DoorError,
+    },
+    /// A store said no, or the connection was lost.
+    #[error("{} did not do it", .side.as_str())]
+    Query {
+        /// Which.
+        side: Side,
+        /// Why.
+        #[source]
+        source: QueryError,
+    },
+    /// No fence.
+    #[error("could not hold the writes on {}", .side.as_str())]
+    Fence {
+        /// On which side.
+        side: Side,
+        /// Why.
+        #[source]
+        source: FenceError,
+    },
+    /// No subscription.
+    #[error("could not subscribe {}", .side.as_str())]
+    Subscribe {
+        /// Which side.
+        side: Side,
+        /// Why.
+        #[source]
+        source: SubscribeError,
+    },
+    /// PgBouncer said no.
+    #[error("could not make clients wait, or go on")]
+    Bouncer(#[from] BouncerError),
+    /// The time that clients may be made to wait is over.
+    #[error("writes were held for {} and the other side had not caught up", Span(*.0))]
+    Deadline(Duration),
+    /// The fence isn't held any more.
+    #[error("the fence is gone")]
+    Unfenced,
+}
+
+/// Works both stores.
+pub struct Conductor {
+    names: Names,
+    patterns: Vec<String>,
+    doors: Pair<Door>,
+    sessions: Pair<Option<Session>>,
+    pub(super) tables: Pair<Vec<Table>>,
+    pub(super) identities: Pair<Option<Identity>>,
+    bouncers: Option<PgBouncers>,
+    probe: Option<Pair<Postgres>>,
+    /// How long writes may be held.
+    deadline: Duration,
+    spare: Option<Session>,
+    fence: Option<Fence>,
+    /// Since when clients wait.
+    pub(super) held_since: Option<Instant>,
+    pub(super) marks: Marks,
+    pub(super) known: u32,
+    pub(super) clients: Clients,
+    pub(super) last_beat: Option<Instant>,
+    /// Ends what waits for a stranger's transactions.
+    stop: CancellationToken,
+}
+
+/// What was done under the fence that is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub caught_up: bool,
+    pub sequences: bool,
+    pub advanced: bool,
+}
+
+impl Conductor {
+    /// For a task whose stores were taken over through these doors.
+    pub fn new(
+        task: &ReplicateTask,
+        doors: Pair<Door>,
+        tables: Pair<Vec<Table>>,
+        identities: Pair<Option<Identity>>,
+        own_name: &str,
+        stop: CancellationToken,
+    ) -> Self {
+        let switch = task.switch.as_ref();
+        let bouncers = switch.and_then(|switch| {
+            let (file, bouncer) = (switch.pgbouncer_uri_file.as_ref()?, switch.fence.pgbouncer.as_ref()?);
+            let admin = Postgres::new(file, own_name);
+            Some(PgBouncers::new(admin, bouncer.service.clone(), bouncer.database.clone()))
+        });
+        let probe = switch.map(|switch| {
+            let at = |door: &Door| door.postgres.at(&switch.service.host, switch.service.port);
+            Pair { blue: at(&doors.blue), green: at(&doors.green) }
+        });
+        let clients = if bouncers.is_some() { Clients::Unknown } else { Clients::NoProxy };
+        Self {
+            names: task.names(),
+            patterns: task.action.tables.clone(),
+            doors,
+            sessions: Pair::default(),
+            tables,
+            identities,
+            bouncers,
+            probe,
+            deadline: switch.map(|switch| switch.fence.clone()).unwrap_or_default().deadline().0,
+            spare: None,
+            fence: None,
+            held_since: None,
+            marks: Marks::default(),
+            known: 0,
+            clients,
+            last_beat: None,
+            stop,
+        }
+    }
+
+    /// What our own objects are called.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Whether this process holds the fence, as far as it knows: its deadline may have ended it.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fence.is_some()
+    }
+
+    /// Opens a side's session, if there is none.
+    pub(super) async fn reach(&mut self, side: Side) -> Result<(), StepError> {
+        if self.sessions.of(side).is_none() {
+            let session = self.open(side).await?;
+            *self.sessions.of_mut(side) = Some(session);
+        }
+        Ok(())
+    }
+
+    async fn open(&self, side: Side) -> Result<Session, StepError> {
+        // Not the stop's: a step that was begun is done, or given up by its own deadline.
+        let opened = self.doors.of(side).open(&CancellationToken::new()).await;
+        opened.map_err(|source| StepError::Door { side, source })
+    }
+
+    /// A side's session, which [`Self::reach`] has opened.
+    pub(super) fn session(&self, side: Side) -> Result<&Session, StepError> {
+        let gone = || StepError::Query { side, source: QueryError::Lost { why: "there is no session".to_owned() } };
+        self.sessions.of(side).as_ref().ok_or_else(gone)
+    }
+
+    /// Forgets the sessions that an error has ended.
+    pub(super) fn forget_lost(&mut self, error: &StepError) {
+        if let StepError::Query { side, source: QueryError::Lost { .. } | QueryError::Unexpected { .. } } = error {
+            *self.sessions.of_mut(*side) = None;
+        }
+    }
+
+    async fn both(&mut self) -> Result<(), StepError> {
+        self.reach(Side::Blue).await?;
+        self.reach(Side::Green).await
+    }
+
+    /// Does one step. Each can be done again.
+    pub async fn perform(&mut self, step: Step) -> Result<(), StepError> {
+        let done = self.try_step(step).await;
+        if let Err(error) = &done {
+            self.forget_lost(error);
+        }
+        done
+    }
+
+    async fn try_step(&mut self, step: Step) -> Result<(), StepError> {
+        match step {
+            Step::Guard(side) => self.guard(side).await,
+            Step::Mend(side) => self.on(side, async |session, names| gate::mend(session, names).await).await,
+            Step::Lift => self.lift().await,
+            Step::Resume => self.resume().await,
+            Step::Prepare(stream) => self.prepare(stream).await,
+            Step::Drop(stream) => self.drop_stream(stream).await,
+            Step::Enable(stream) => {
+                let side = source(stream).other();
+                self.on(side, async |session, names| replication::enable(session, names, stream).await).await
+            }
+            Step::Intend(term) => {
+                let side = Side::serving(term).other();
+                self.on(side, async |session, names| gate::intend(session, names, term).await).await?;
+                // Opened now, so that nobody waits for it later.
+                self.spare = Some(self.open(side).await?);
+                Ok(())
+            }
+            Step::Pause => self.pause().await,
+            Step::Fence(term) => self.shut(term).await,
+            Step::CatchUp => self.catch_up().await,
+            Step::Sequences => self.raise_sequences().await,
+            Step::Advance(stream) => {
+                let slot = self.names.stream(stream);
+                self.on(source(stream), async |session, _| slot::advance(session, &slot).await).await?;
+                self.marks.advanced = true;
+                Ok(())
+            }
+            Step::Commit(term) => self.commit(term).await,
+            Step::Open(term) => {
+                let side = Side::serving(term);
+                self.on(side, async |session, names| gate::open(session, names, term, false).await).await
+            }
+            Step::Force(term) => self.force(term).await,
+            Step::ShutLate(term) => {
+                let side = Side::serving(term).other();
+                self.on(side, async |session, names| gate::shut_late(session, names, term).await).await
+            }
+        }
+    }
+
+    async fn on(
+        &mut self,
+        side: Side,
+        work: impl AsyncFnOnce(&Session, &Names) -> Result<(), QueryError>,
+    ) -> Result<(), StepError> {
+        self.reach(side).await?;
+        let session = self.session(side)?;
+        work(session, &self.names).await.map_err(|source| StepError::Query { side, source })
+    }
+
+    async fn guard(&mut self, side: Side) -> Result<(), StepError> {
+        let tables = self.tables.of(side).clone();
+        self.on(side, async |session, names| {
+            session.set_lock_timeout(GUARD_LOCK_TIMEOUT).await?;
+            let installed = gate::install(session, names, &tables).await;
+            session.set_lock_timeout(LOCK_TIMEOUT).await?;
+            installed
+        })
+        .await
+    }
+
+    async fn lift(&mut self) -> Result<(), StepError> {
+        self.marks = Marks::default();
+        if let Some(fence) = self.fence.take() {
+            // Its end lifts it, too: the answer only says that it is so by now.
+            let _ = fence.lift().await;
+        }
+        Ok(())
+    }
+
+    async fn resume(&mut self) -> Result<(), StepError> {
+        if let Some(bouncers) = &self.bouncers {
+            self.clients = Clients::Unknown;
+            bouncers.resume().await?;
+            self.clients = Clients::Flowing;
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self, stream: Stream) -> Result<(), StepError> {
+        let (from, to) = (source(stream), source(stream).other());
+        self.both().await?;
+        let of_source = |source| StepError::Query { side: from, source };
+        // A session of its own: it waits for transactions that are open, and ends with the stop.
+        let making = self.doors.of(from).open(&self.stop).await;
+        let making = making.map_err(|source| StepError::Door { side: from, source })?;
+        making.reset(PREPARE_TIMEOUT, Some(PREPARE_TIMEOUT)).await.map_err(of_source)?;
+        slot::create(&making, &self.names.stream(stream)).await.map_err(of_source)?;
+        let target = self.session(to)?;
+        replication::subscribe(target, &self.names, stream, &self.doors.of(from).postgres, false)
+            .await
+            .map_err(|source| StepError::Subscribe { side: to, source })
+    }
+
+    async fn drop_stream(&mut self, stream: Stream) -> Result<(), StepError> {
+        let (from, to) = (source(stream), source(stream).other());
+        // The subscription first: it would read from the slot again.
+        self.on(to, async |session, names| replication::drop_subscription(session, names, stream).await).await?;
+        let slot = self.names.stream(stream);
+        self.on(from, async |session, _| slot::drop_slot(session, &slot).await).await
+    }
+
+    fn left(&self) -> Result<Duration, StepError> {
+        let held = self.held_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let left = self.deadline.checked_sub(held).filter(|left| !left.is_zero());
+        left.ok_or(StepError::Deadline(held))
+    }
+
+    async fn pause(&mut self) -> Result<(), StepError> {
+        self.held_since = Some(Instant::now());
+        let limit = self.left()?;
+        if let Some(bouncers) = &self.bouncers {
+            self.clients = Clients::Unknown;
+            bouncers.pause(limit).await?;
+            self.clients = Clients::Paused;
+        }
+        Ok(())
+    }
+
+    async fn shut(&mut self, term: u32) -> Result<(), StepError> {
+        let side = Side::serving(term).other();
+        self.marks = Marks::default();
+        let session = match self.spare.take() {
+            Some(session) => session,
+            None => self.open(side).await?,
+        };
+        self.held_since.get_or_insert_with(Instant::now);
+        let left = self.left()?;
+        let fence = Fence::shut(session, &self.names, term, left, left).await;
+        self.fence = Some(fence.map_err(|source| StepError::Fence { side, source })?);
+        Ok(())
+    }
+
+    async fn catch_up(&mut self) -> Result<(), StepError> {
+        let from = self.fenced_side()?;
+        let stream = from.feeds();
+        self.both().await?;
+        let query = |side| move |source| StepError::Query { side, source };
+        let beat = heartbeat::beat(self.session(from)?, &self.names, stream).await.map_err(query(from))?;
+        let target = self.session(from.other())?;
+        loop {
+            self.left()?;
+            let shown = heartbeat::shown(target, &self.names, stream).await.map_err(query(from.other()))?;
+            if shown >= beat {
+                break;
+            }
+            tokio::time::sleep(HEARTBEAT_POLL).await;
+        }
+        // What the apply worker has committed shows, but its commits may not be on disk yet.
+        gate::flush(target, &self.names).await.map_err(query(from.other()))?;
+        self.marks.caught_up = true;
+        Ok(())
+    }
+
+    /// The side that the fence is on: the one that serves.
+    fn fenced_side(&self) -> Result<Side, StepError> {
+        if self.fence.is_none() {
+            return Err(StepError::Unfenced);
+        }
+        Ok(Side::serving(self.known))
+    }
+
+    async fn raise_sequences(&mut self) -> Result<(), StepError> {
+        let from = self.fenced_side()?;
+        self.both().await?;
+        let to = from.other();
+        let oids = |side: Side| self.tables.of(side).iter().map(|table| table.oid).collect::<Vec<_>>();
+        let query = |side| move |source| StepError::Query { side, source };
+        let (from_oids, to_oids) = (oids(from), oids(to));
+        let (source, target) = tokio::join!(
+            sequence::read(self.session(from)?, &from_oids, &self.patterns),
+            sequence::read(self.session(to)?, &to_oids, &self.patterns)
+        );
+        let raises = sequence::raises(&source.map_err(query(from))?, &target.map_err(query(to))?);
+        sequence::set(self.session(to)?, &raises).await.map_err(query(to))?;
+        self.marks.sequences = true;
+        Ok(())
+    }
+
+    async fn commit(&mut self, term: u32) -> Result<(), StepError> {
+        let side = Side::serving(term).other();
+        let fence = self.fence.take().ok_or(StepError::Unfenced)?;
+        self.marks = Marks::default();
+        fence.commit(&self.names, term).await.map_err(|source| StepError::Query { side, source })?;
+        self.known = term;
+        Ok(())
+    }
+
+    async fn force(&mut self, term: u32) -> Result<(), StepError> {
+        let side = Side::serving(term);
+        let stream = side.other().feeds();
+        self.on(side, async |session, names| {
+            // First: what comes from there later would meet rows that were written here since.
+            if replication::subscription(session, names, stream).await?.is_some() {
+                replication::disable(session, names, stream).await?;
+            }
+            gate::open(session, names, term, true).await
+        })
+        .await?;
+        self.known = term;
+        Ok(())
+    }
+
+    /// Gives an attempt up: writes go on where they went before.
+    pub async fn retreat(&mut self) -> Result<(), StepError> {
+        self.lift().await?;
+        self.spare = None;
+        self.held_since = None;
+        match self.clients {
+            Clients::NoProxy | Clients::Flowing => Ok(()),
+            Clients::Paused | Clients::Unknown => self.resume().await,
+        }
+    }
+
+    /// Closes every session at once: another process conducts.
+    pub fn drop_everything(&mut self) {
+        (self.spare, self.fence, self.sessions) = (None, None, Pair::default());
+    }
+
+    /// Which side answers where the Service leads, asked as the one that should.
+    pub(super) async fn probe(&self, expected: Side) -> Option<Side> {
+        let door = self.probe.as_ref()?.of(expected);
+        let session = door.connect(&CancellationToken::new()).await.ok()?;
+        let identity = replication::identity(&session).await.ok()?;
+        let is = |side: Side| {
+            self.identities.of(side).as_ref().is_some_and(|known| {
+                known.system_identifier == identity.system_identifier && known.database == identity.database
+            })
+        };
+        Side::ALL.into_iter().find(|side| is(*side))
+    }
+
+    /// Whether there is a Service to look at; without one the flip is whoever calls `POST /flipped`.
+    pub(super) fn has_service(&self) -> bool {
+        self.probe.is_some()
+    }
+}

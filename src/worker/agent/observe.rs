@@ -1,0 +1,163 @@
+//! Looking: what is true of both stores, their streams, the Service and the clients. Changes nothing but the heartbeat.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    conductor::{Conductor, StepError},
+    course::{Pair, Seen, Side, StreamState, World, source},
+    state::StreamReport,
+};
+use crate::stores::postgres::{
+    gate, heartbeat,
+    replication::{self, Stream},
+    slot,
+};
+
+/// Between two heartbeats.
+const BEAT: Duration = Duration::from_millis(500);
+/// A transaction that has written and is open for longer than this, in seconds, would hold up a fence.
+const LONG_WRITER: f64 = 2.0;
+/// A stream that is ready but applies nothing keeps WAL: it is moved on once it keeps more than this, in bytes.
+const IDLE_WAL: i64 = 16 * 1024 * 1024;
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// For the course.
+    pub world: World,
+    /// For the report.
+    pub forward: StreamReport,
+    /// Likewise.
+    pub reverse: StreamReport,
+    /// How far the side that doesn't serve is behind, at most.
+    pub lag: Option<Duration>,
+    /// Why a side wasn't seen.
+    pub trouble: Option<Trouble>,
+}
+
+/// What kept a side from being seen, and whether it is for good.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// In words.
+    pub text: String,
+    /// Another process conducts.
+    pub superseded: bool,
+}
+
+/// A slot without its WAL is of no use to anybody.
+fn state_of(slot: Option<&slot::SlotState>, subscription: Option<&replication::Subscription>) -> StreamState {
+    match (slot, subscription) {
+        (None, None) => StreamState::Absent,
+        (Some(slot), Some(subscription)) if slot.wal_status != "lost" => {
+            if subscription.enabled { StreamState::Enabled } else { StreamState::Ready }
+        }
+        (Some(_) | None, Some(_) | None) => StreamState::Broken,
+    }
+}
+
+impl Conductor {
+    /// Looks. `max_lag`: how far behind the other side may be for a fence to be begun.
+    pub async fn observe(&mut self, max_lag: Duration) -> Sight {
+        let mut trouble = None;
+        let mut sides = Pair { blue: None, green: None };
+        for side in Side::ALL {
+            match self.look(side).await {
+                Ok(seen) => *sides.of_mut(side) = Some(seen),
+                Err(error) => {
+                    self.forget_lost(&error);
+                    trouble = Some(told(&error));
+                }
+            }
+        }
+        if let (Some(blue), Some(green)) = (sides.blue, sides.green) {
+            let (blue, green): (Seen, Seen) = (blue, green);
+            self.known = self.known.max(blue.gate.term).max(green.gate.term);
+        }
+        let forward = self.stream(Stream::Forward).await;
+        let reverse = self.stream(Stream::Reverse).await;
+        let serving = Side::serving(self.known);
+        let out = match serving.feeds() {
+            Stream::Forward => &forward,
+            Stream::Reverse => &reverse,
+        };
+        let lag = if out.state == Some(StreamState::Enabled) { self.lag(serving).await } else { None };
+        let busy = self.is_busy(serving).await;
+        let opened = sides.of(serving).is_some_and(|seen: Seen| seen.gate.open && seen.gate.term == self.known);
+        let leads_to = if opened || self.known == 0 { Some(serving) } else { self.probe(serving).await };
+        let world = World {
+            sides,
+            known: self.known,
+            forward: forward.state,
+            reverse: reverse.state,
+            close: lag.is_some_and(|lag| lag <= max_lag + BEAT),
+            busy,
+            clients: self.clients,
+            leads_to,
+            fenced: self.is_fenced(),
+            caught_up: self.marks.caught_up,
+            sequences: self.marks.sequences,
+            advanced: self.marks.advanced,
+        };
+        Sight { world, forward, reverse, lag, trouble }
+    }
+
+    async fn look(&mut self, side: Side) -> Result<Seen, StepError> {
+        self.reach(side).await?;
+        let session = self.session(side)?;
+        let query = |source| StepError::Query { side, source };
+        let gate = gate::read(session, self.names()).await.map_err(query)?;
+        let guarded = gate::guarded(session, self.names()).await.map_err(query)?;
+        let guarded = self.tables.of(side).iter().all(|table| guarded.contains(&table.name));
+        Ok(Seen { gate, guarded })
+    }
+
+    async fn stream(&self, stream: Stream) -> StreamReport {
+        let (from, to) = (source(stream), source(stream).other());
+        let (Ok(source), Ok(target)) = (self.session(from), self.session(to)) else { return StreamReport::default() };
+        let name = self.names().stream(stream);
+        let (slot, subscription) =
+            tokio::join!(slot::state(source, &name), replication::subscription(target, self.names(), stream));
+        let (Ok(slot), Ok(subscription)) = (slot, subscription) else { return StreamReport::default() };
+        let state = state_of(slot.as_ref(), subscription.as_ref());
+        let retained = slot.as_ref().and_then(|slot| slot.retained_bytes);
+        if state == StreamState::Ready && retained.is_some_and(|bytes| bytes > IDLE_WAL) {
+            // Nothing of what it keeps is ever applied: the fence moves it past all there is before it is enabled.
+            let _ = slot::advance(source, &name).await;
+        }
+        StreamReport {
+            state: Some(state),
+            retained_bytes: retained,
+            errors: subscription.as_ref().map_or(0, |subscription| subscription.errors),
+            applying: subscription.is_some_and(|subscription| subscription.worker.is_some()),
+        }
+    }
+
+    async fn lag(&mut self, serving: Side) -> Option<Duration> {
+        let stream = serving.feeds();
+        if self.last_beat.is_none_or(|last| last.elapsed() >= BEAT) {
+            heartbeat::beat(self.session(serving).ok()?, self.names(), stream).await.ok()?;
+            self.last_beat = Some(Instant::now());
+        }
+        let (source, target) = (self.session(serving).ok()?, self.session(serving.other()).ok()?);
+        let age = heartbeat::age(source, target, self.names(), stream).await.ok()??;
+        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
+    }
+
+    async fn is_busy(&self, serving: Side) -> bool {
+        let Ok(session) = self.session(serving) else { return false };
+        // Not being able to tell is no reason to hold: the fence has a deadline.
+        replication::long_writers(session, LONG_WRITER).await.is_ok_and(|writers| !writers.is_empty())
+    }
+
+    /// Bytes of WAL on a side that its stream has not carried over, if it can be asked.
+    pub(super) async fn not_carried(&self, from: Side) -> Option<i64> {
+        let session = self.session(from).ok()?;
+        slot::state(session, &self.names().stream(from.feeds())).await.ok()??.behind_bytes
+    }
+}
+
+fn told(error: &StepError) -> Trouble {
+    use crate::{stores::postgres::connect::chain, worker::replicate::door::DoorError};
+    let superseded = matches!(error, StepError::Door { source: DoorError::Superseded { .. }, .. });
+    Trouble { text: chain(error), superseded }
+}

@@ -14,7 +14,7 @@ const POLLS: u32 = 1_000;
 
 const CLAIM: &str = "
 INSERT INTO {schema}.conductor AS conductor (generation, system_identifier, timeline) VALUES (1, $1, $2)
-ON CONFLICT (only) DO UPDATE SET generation = conductor.generation + 1
+ON CONFLICT (single) DO UPDATE SET generation = conductor.generation + 1
 RETURNING generation, system_identifier, timeline";
 
 const CURRENT: &str = "SELECT generation FROM {schema}.conductor";

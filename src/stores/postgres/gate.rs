@@ -47,7 +47,7 @@ pub struct Gate {
 /// The gate's own objects. `{open}` is the row's and the sequence's first state.
 const MAKE: &str = "
 CREATE TABLE IF NOT EXISTS {schema}.gate (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     open boolean NOT NULL,
     term integer NOT NULL,
     intent integer NOT NULL DEFAULT 0,

@@ -289,7 +289,7 @@ CREATE TABLE IF NOT EXISTS {schema}.heartbeat (
     at timestamptz NOT NULL
 );
 CREATE TABLE IF NOT EXISTS {schema}.conductor (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     generation bigint NOT NULL,
     system_identifier text NOT NULL,
     timeline integer NOT NULL
@@ -302,7 +302,7 @@ CREATE TABLE IF NOT EXISTS {schema}.copied (
     PRIMARY KEY (snapshot, relation, part)
 );
 CREATE TABLE IF NOT EXISTS {schema}.copy (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     snapshot text NOT NULL,
     done boolean NOT NULL
 )";

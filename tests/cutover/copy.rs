@@ -1,0 +1,1 @@
+//! The first copy, and what is left of it.

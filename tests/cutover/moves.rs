@@ -32,6 +32,7 @@ async fn a_cut_over_and_the_way_back_lose_no_write_and_clients_behind_pgbouncer_
     load.go_on_for(200).await;
     let account = load.stop().await;
     println!("longest {:?}, refused {:?}", account.longest, account.refusals);
+    println!("{}", std::fs::read_to_string(&agent.log).unwrap());
     let count = account.settle(&bench.connect(Side::serving(3)).await, "three moves behind PgBouncer").await;
     assert!(count > 800, "{count}");
     assert!(account.refusals.is_empty(), "{:?}", account.refusals);

@@ -100,7 +100,8 @@ pub struct Conductor {
     pub(super) marks: Marks,
     pub(super) known: u32,
     pub(super) clients: Clients,
-    pub(super) last_beat: Option<Instant>,
+    /// When the lag was measured last, and what it was.
+    pub(super) last_lag: Option<(Instant, Duration)>,
     /// Ends what waits for a stranger's transactions.
     stop: CancellationToken,
 }
@@ -150,7 +151,7 @@ impl Conductor {
             marks: Marks::default(),
             known: 0,
             clients,
-            last_beat: None,
+            last_lag: None,
             stop,
         }
     }
@@ -394,6 +395,7 @@ impl Conductor {
         self.marks = Marks::default();
         fence.commit(&self.names, term).await.map_err(|source| StepError::Query { side, source })?;
         self.known = term;
+        self.last_lag = None;
         Ok(())
     }
 

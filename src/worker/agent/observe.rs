@@ -15,6 +15,9 @@ use crate::stores::postgres::{
 
 /// Between two heartbeats.
 const BEAT: Duration = Duration::from_millis(500);
+/// How long a look waits for the heartbeat that it has sent.
+const BEAT_WAIT: Duration = Duration::from_millis(100);
+const BEAT_POLL: Duration = Duration::from_millis(2);
 /// A transaction that has written and is open for longer than this, in seconds, would hold up a fence.
 const LONG_WRITER: f64 = 2.0;
 /// A stream that is ready but applies nothing keeps WAL: it is moved on once it keeps more than this, in bytes.
@@ -89,7 +92,7 @@ impl Conductor {
             known: self.known,
             forward: forward.state,
             reverse: reverse.state,
-            close: lag.is_some_and(|lag| lag <= max_lag + BEAT),
+            close: lag.is_some_and(|lag| lag <= max_lag),
             busy,
             clients: self.clients,
             leads_to,
@@ -132,15 +135,29 @@ impl Conductor {
         }
     }
 
+    /// The time that a heartbeat takes to show; while it doesn't, the age of the last that does.
     async fn lag(&mut self, serving: Side) -> Option<Duration> {
-        let stream = serving.feeds();
-        if self.last_beat.is_none_or(|last| last.elapsed() >= BEAT) {
-            heartbeat::beat(self.session(serving).ok()?, self.names(), stream).await.ok()?;
-            self.last_beat = Some(Instant::now());
+        if let Some((at, lag)) = self.last_lag
+            && at.elapsed() < BEAT
+        {
+            return Some(lag);
         }
+        let stream = serving.feeds();
         let (source, target) = (self.session(serving).ok()?, self.session(serving.other()).ok()?);
-        let age = heartbeat::age(source, target, self.names(), stream).await.ok()??;
-        Some(Duration::from_millis(u64::try_from(age).unwrap_or(0)))
+        let beat = heartbeat::beat(source, self.names(), stream).await.ok()?;
+        let sent = Instant::now();
+        let mut lag = None;
+        while lag.is_none() && sent.elapsed() < BEAT_WAIT {
+            let shown = heartbeat::shown(target, self.names(), stream).await.ok()?;
+            lag = (shown >= beat).then(|| sent.elapsed());
+            tokio::time::sleep(BEAT_POLL).await;
+        }
+        if lag.is_none() {
+            let age = heartbeat::age(source, target, self.names(), stream).await.ok()??;
+            lag = u64::try_from(age).ok().map(Duration::from_millis);
+        }
+        self.last_lag = lag.map(|lag| (Instant::now(), lag));
+        lag
     }
 
     async fn is_busy(&self, serving: Side) -> bool {

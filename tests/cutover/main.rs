@@ -7,4 +7,5 @@ mod bench;
 mod copy;
 mod load;
 mod moves;
+mod schedules;
 mod service;

@@ -372,6 +372,16 @@ pub async fn reconnect(
     Ok(session.run(&format!("ALTER SUBSCRIPTION {name} CONNECTION {}", literal(&conninfo))).await?)
 }
 
+/// Has a subscription that is disabled begin after a place of its source's WAL, wherever its slot says; for good once a
+/// later commit of the session is durable.
+pub async fn begin_after(session: &Session, names: &Names, stream: Stream, lsn: &str) -> Result<(), QueryError> {
+    let rows = session.rows(include_str!("sql/origin_advance.sql"), &[&names.stream(stream), &lsn]).await?;
+    if rows.is_empty() {
+        return Err(QueryError::Unexpected { why: "the subscription is gone".to_owned() });
+    }
+    Ok(())
+}
+
 /// Lets a subscription apply.
 pub async fn enable(session: &Session, names: &Names, stream: Stream) -> Result<(), QueryError> {
     session.run(&format!("ALTER SUBSCRIPTION {} ENABLE", names.stream(stream))).await

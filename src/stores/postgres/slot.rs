@@ -130,9 +130,14 @@ pub async fn create(session: &Session, slot: &str) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// Moves a slot that nobody reads to the end of the WAL: what is committed so far will not stream from it.
-pub async fn advance(session: &Session, slot: &str) -> Result<(), QueryError> {
-    session.rows(include_str!("sql/slot_advance.sql"), &[&slot]).await.map(|_| ())
+/// Moves a slot that nobody reads to the end of the WAL that is on disk, and returns where that is: what is durably
+/// committed so far will not stream from it.
+///
+/// Not for good: the server writes the new place down at its next checkpoint, and a crash before that takes the slot back
+/// to where it was. What must not stream has to be kept out on the reader's side too, by
+/// [`super::replication::begin_after`].
+pub async fn advance(session: &Session, slot: &str) -> Result<String, QueryError> {
+    session.value(include_str!("sql/slot_advance.sql"), &[&slot]).await
 }
 
 /// Looks at a slot; nothing if there is none.

@@ -231,12 +231,7 @@ impl Conductor {
             Step::Fence(term) => self.shut(term).await,
             Step::CatchUp => self.catch_up().await,
             Step::Sequences => self.raise_sequences().await,
-            Step::Advance(stream) => {
-                let slot = self.names.stream(stream);
-                self.on(source(stream), async |session, _| slot::advance(session, &slot).await).await?;
-                self.marks.advanced = true;
-                Ok(())
-            }
+            Step::Advance(stream) => self.advance(stream).await,
             Step::Commit(term) => self.commit(term).await,
             Step::Open(term) => {
                 let side = Side::serving(term);
@@ -386,6 +381,23 @@ impl Conductor {
         let raises = sequence::raises(&source.map_err(query(from))?, &target.map_err(query(to))?);
         sequence::set(self.session(to)?, &raises).await.map_err(query(to))?;
         self.marks.sequences = true;
+        Ok(())
+    }
+
+    /// What came by replication must not go back where it came from.
+    ///
+    /// 1. the slot is moved past it; 2. the move commits; 3. its server crashes before a checkpoint, and the slot is where
+    /// it was; 4. the stream is enabled, and old values of rows are applied over new ones. So the reader is told where to
+    /// begin, and its server has that on disk before the move can commit.
+    async fn advance(&mut self, stream: Stream) -> Result<(), StepError> {
+        let (from, to) = (source(stream), source(stream).other());
+        self.both().await?;
+        let query = |side| move |source| StepError::Query { side, source };
+        let place = slot::advance(self.session(from)?, &self.names.stream(stream)).await.map_err(query(from))?;
+        let target = self.session(to)?;
+        replication::begin_after(target, &self.names, stream, &place).await.map_err(query(to))?;
+        gate::flush(target, &self.names).await.map_err(query(to))?;
+        self.marks.advanced = true;
         Ok(())
     }
 

@@ -92,11 +92,7 @@ impl Signer {
     /// The headers to send with a request.
     pub fn headers(&self, request: &Request<'_>) -> [(&'static str, String); 3] {
         let signature = hex(self.key.sign(&message(request)).as_ref());
-        [
-            (UID_HEADER, request.uid.to_owned()),
-            (TIME_HEADER, request.time.to_string()),
-            (SIGNATURE_HEADER, signature),
-        ]
+        [(UID_HEADER, request.uid.to_owned()), (TIME_HEADER, request.time.to_string()), (SIGNATURE_HEADER, signature)]
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -13,6 +13,7 @@ use std::{
 
 use alongside::{
     api::{Fence, OnFenceTimeout, ReplicateAction, Span},
+    stores::postgres::{Postgres, Session, replication::Names},
     worker::{
         agent::{
             course::Side,
@@ -28,6 +29,7 @@ use alongside::{
 use rustix::process::{Pid, Signal};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     load::{ROWS, SCHEMA},
@@ -39,7 +41,7 @@ use crate::{
 };
 
 /// How long any state may take to come about. Far more than it takes, for busy machines.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Two servers.
 pub struct Servers {
@@ -48,18 +50,22 @@ pub struct Servers {
 }
 
 impl Servers {
+    /// Those that tests of this process share, each in databases of its own. They end with the last of them.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Servers>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let servers = Arc::new(Self::start());
+            *shared = Arc::downgrade(&servers);
+            servers
+        })
+    }
+
     /// Starts both.
     pub fn start() -> Self {
         let green = std::thread::spawn(|| Server::start_with(LOGICAL));
         let blue = Server::start_with(LOGICAL);
         Self { blue, green: green.join().expect("it starts") }
-    }
-
-    pub fn of(&self, side: Side) -> &Server {
-        match side {
-            Side::Blue => &self.blue,
-            Side::Green => &self.green,
-        }
     }
 }
 
@@ -225,6 +231,23 @@ impl Bench {
         }))
     }
 
+    /// A store as the agent has it.
+    pub fn store(&self, side: Side) -> Postgres {
+        Postgres::new(self.folder.join(side.as_str()), "test")
+    }
+
+    /// A session as the agent has them.
+    pub async fn session(&self, side: Side) -> Session {
+        let session = self.store(side).connect(&CancellationToken::new()).await.expect("the server is up");
+        session.reset(Duration::from_secs(5), None).await.expect("it sets its settings");
+        session
+    }
+
+    /// What our own objects are called.
+    pub fn names(&self) -> Names {
+        Names::new(&self.uid, "copy")
+    }
+
     /// What of ours is on either side.
     pub async fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -232,7 +255,7 @@ impl Bench {
             let sql = include_str!("../../src/stores/postgres/sql/replication_leftovers.sql");
             let rows = self.connect(side).await.query(sql, &[&"alongside%"]).await.expect("it answers");
             // Slots are seen from every database of a server.
-            let own = alongside::stores::postgres::replication::Names::new(&self.uid, "copy").schema();
+            let own = self.names().schema();
             let words = rows.iter().map(|row| row.get::<_, String>(0)).filter(|what| what.contains(&own));
             found.extend(words.map(|what| format!("{what} on {}", side.as_str())));
         }
@@ -271,7 +294,14 @@ pub struct Caller {
 impl Caller {
     /// A command of the first epoch.
     pub fn command(&self, term: Option<u32>) -> state::Command {
-        state::Command { uid: self.uid.clone(), epoch: 1, term, only_try: false, deadline: None, on_fence_timeout: None }
+        state::Command {
+            uid: self.uid.clone(),
+            epoch: 1,
+            term,
+            only_try: false,
+            deadline: None,
+            on_fence_timeout: None,
+        }
     }
 
     async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Option<reqwest::Response> {

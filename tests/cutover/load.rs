@@ -145,6 +145,8 @@ impl Worker {
             if lost {
                 client = None;
             }
+            // The servers of a test share a machine with other tests'.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -214,7 +216,8 @@ async fn connect(port: u16, database: &str) -> Option<Client> {
 impl Account {
     /// Holds the account against the side that serves, and returns how many writes were acknowledged.
     pub async fn settle(&self, server: &Client, sentence: &str) -> usize {
-        let rows = server.query("SELECT op, count(*) FROM ledger WHERE op > 0 GROUP BY op", &[]).await.expect("it serves");
+        let rows =
+            server.query("SELECT op, count(*) FROM ledger WHERE op > 0 GROUP BY op", &[]).await.expect("it serves");
         let mut there = BTreeSet::new();
         for row in rows {
             let (op, count): (i64, i64) = (row.get(0), row.get(1));
@@ -222,21 +225,37 @@ impl Account {
             there.insert(op);
         }
         let lost: Vec<_> = self.acknowledged.difference(&there).collect();
-        assert!(lost.is_empty(), "{sentence}: {} acknowledged writes are lost: {:?}", lost.len(), &lost[..lost.len().min(9)]);
+        assert!(
+            lost.is_empty(),
+            "{sentence}: {} acknowledged writes are lost: {:?}",
+            lost.len(),
+            &lost[..lost.len().min(9)]
+        );
         let known: BTreeSet<_> = self.acknowledged.union(&self.unknown).copied().collect();
         let phantom: Vec<_> = there.difference(&known).collect();
         assert!(phantom.is_empty(), "{sentence}: refused writes are there: {:?}", &phantom[..phantom.len().min(9)]);
         // A transaction over two tables is there whole or not at all.
         let torn = "SELECT count(*) FROM counters AS c WHERE n <> (SELECT count(*) FROM ledger WHERE counter = c.id)";
         assert_eq!(number(server, torn).await, 0, "{sentence}: a transaction is torn");
-        assert_eq!(number(server, "SELECT count(*) FROM gone WHERE op > 0").await, 0, "{sentence}: a deleted row is back");
+        assert_eq!(
+            number(server, "SELECT count(*) FROM gone WHERE op > 0").await,
+            0,
+            "{sentence}: a deleted row is back"
+        );
         assert_eq!(number(server, "SELECT count(*) FROM gone WHERE op < 0").await, 200, "{sentence}");
         assert_eq!(number(server, "SELECT count(*) FROM ledger WHERE op < 0").await, 5_000, "{sentence}");
-        assert_eq!(number(server, "SELECT count(*) FROM movers").await, 32, "{sentence}: moved keys were doubled or lost");
+        assert_eq!(
+            number(server, "SELECT count(*) FROM movers").await,
+            32,
+            "{sentence}: moved keys were doubled or lost"
+        );
         for (client, (acknowledged, tried)) in self.moved.iter().enumerate() {
             let sql = format!("SELECT id - {client} * 10000000 FROM movers WHERE client = {client}");
             let at = number(server, &sql).await;
-            assert!((*acknowledged..=*tried).contains(&at), "{sentence}: {client} moved to {at}, not {acknowledged}..={tried}");
+            assert!(
+                (*acknowledged..=*tried).contains(&at),
+                "{sentence}: {client} moved to {at}, not {acknowledged}..={tried}"
+            );
         }
         self.acknowledged.len()
     }

@@ -6,6 +6,8 @@ mod support;
 mod bench;
 mod copy;
 mod load;
+mod model;
 mod moves;
 mod schedules;
 mod service;
+mod traps;

@@ -1,21 +1,32 @@
 //! What a Service is to its clients: one address that new connections follow, while old ones stay where they are.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU16, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU16, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     task::JoinHandle,
 };
+
+const OPEN: u8 = 0;
+const CUT: u8 = 1;
+const SILENT: u8 = 2;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A TCP proxy on loopback whose new connections lead wherever it was last told. It ends when it is dropped.
 pub struct Service {
     port: u16,
     leads_to: Arc<AtomicU16>,
-    cut: Arc<AtomicBool>,
+    way: Arc<AtomicU8>,
     listener: JoinHandle<()>,
 }
 
@@ -24,16 +35,14 @@ impl Service {
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has free ports");
         let own = listener.local_addr().expect("it is bound").port();
-        let leads_to = Arc::new(AtomicU16::new(port));
-        let cut = Arc::new(AtomicBool::new(false));
-        let (target, is_cut) = (Arc::clone(&leads_to), Arc::clone(&cut));
+        let (leads_to, way) = (Arc::new(AtomicU16::new(port)), Arc::new(AtomicU8::new(OPEN)));
+        let (target, state) = (Arc::clone(&leads_to), Arc::clone(&way));
         let listener = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (port, is_cut) = (target.load(Ordering::SeqCst), Arc::clone(&is_cut));
-                tokio::spawn(carry(client, port, is_cut));
+                tokio::spawn(carry(client, target.load(Ordering::SeqCst), Arc::clone(&state)));
             }
         });
-        Self { port: own, leads_to, cut, listener }
+        Self { port: own, leads_to, way, listener }
     }
 
     /// The port on 127.0.0.1.
@@ -48,12 +57,17 @@ impl Service {
 
     /// Cuts every connection and refuses new ones, until it is mended.
     pub fn cut(&self) {
-        self.cut.store(true, Ordering::SeqCst);
+        self.way.store(CUT, Ordering::SeqCst);
     }
 
-    /// Lets connections through again.
+    /// Carries nothing any more, as a network does that loses every packet, until it is mended.
+    pub fn fall_silent(&self) {
+        self.way.store(SILENT, Ordering::SeqCst);
+    }
+
+    /// Lets everything through again.
     pub fn mend(&self) {
-        self.cut.store(false, Ordering::SeqCst);
+        self.way.store(OPEN, Ordering::SeqCst);
     }
 }
 
@@ -64,19 +78,33 @@ impl Drop for Service {
     }
 }
 
-async fn carry(mut client: TcpStream, port: u16, is_cut: Arc<AtomicBool>) {
-    if is_cut.load(Ordering::SeqCst) {
+async fn carry(client: TcpStream, port: u16, way: Arc<AtomicU8>) {
+    if way.load(Ordering::SeqCst) == CUT {
         return;
     }
-    let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
     let until_cut = async {
-        while !is_cut.load(Ordering::SeqCst) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        while way.load(Ordering::SeqCst) != CUT {
+            tokio::time::sleep(LOOK).await;
         }
     };
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
+        () = pipe(client_in, server_out, &way) => {}
+        () = pipe(server_in, client_out, &way) => {}
         () = until_cut => {}
+    }
+}
+
+async fn pipe(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: &AtomicU8) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        while way.load(Ordering::SeqCst) == SILENT {
+            tokio::time::sleep(LOOK).await;
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
     }
 }

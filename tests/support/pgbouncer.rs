@@ -48,7 +48,7 @@ impl PgBouncer {
         let config = format!(
             "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres password='{PASSWORD}'\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\nadmin_users = admin\n\
-             default_pool_size = 40\nmax_client_conn = 500\nignore_startup_parameters = extra_float_digits\n\
+             default_pool_size = 40\nmax_client_conn = 500\nserver_login_retry = 1\n\
              pool_mode = {pool_mode}\nlogfile = {}\n",
             folder.join("log").display()
         );

@@ -32,17 +32,11 @@ pub struct Claim {
 
 /// Becomes the conductor: from here on no predecessor's new session is admitted; then ends the sessions that are open.
 /// `own` is the name that this conductor's own sessions show.
-pub async fn take_over(
-    session: &Session,
-    names: &Names,
-    identity: &Identity,
-    own: &str,
-) -> Result<Claim, QueryError> {
+pub async fn take_over(session: &Session, names: &Names, identity: &Identity, own: &str) -> Result<Claim, QueryError> {
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&identity.system_identifier, &identity.timeline];
     let rows = session.rows(&names.fill(CLAIM), &values).await?;
     let row = rows.first().ok_or_else(|| QueryError::Unexpected { why: "no claim was written".into() })?;
-    let claim =
-        Claim { generation: row.get(0), system_identifier: row.get(1), timeline: row.get(2) };
+    let claim = Claim { generation: row.get(0), system_identifier: row.get(1), timeline: row.get(2) };
     let pattern = format!("{}%", names.conductor());
     for _ in 0..POLLS {
         let ended = session.rows(include_str!("sql/end_predecessors.sql"), &[&pattern, &own]).await?;

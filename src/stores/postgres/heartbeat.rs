@@ -41,12 +41,7 @@ pub async fn shown(target: &Session, names: &Names, stream: Stream) -> Result<i6
 
 /// How old, in milliseconds, the last heartbeat is that shows on the target, by the source's clock alone; absent before
 /// the first. An upper bound of the lag, by up to the time between two heartbeats.
-pub async fn age(
-    source: &Session,
-    target: &Session,
-    names: &Names,
-    stream: Stream,
-) -> Result<Option<i64>, QueryError> {
+pub async fn age(source: &Session, target: &Session, names: &Names, stream: Stream) -> Result<Option<i64>, QueryError> {
     let rows = target.rows(&names.fill(SHOWN_AT), &[&side(stream)]).await?;
     match rows.first() {
         None => Ok(None),

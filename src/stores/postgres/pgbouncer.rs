@@ -84,8 +84,8 @@ impl PgBouncers {
     /// Whether any replica makes clients wait.
     pub async fn is_paused(&self) -> Result<bool, BouncerError> {
         let consoles = self.consoles().await?;
-        let asking = consoles.iter().map(|console| self.is_paused_at(console));
-        let answers: Vec<bool> = join_all(asking).await.into_iter().collect::<Result<_, _>>()?;
+        let looks = consoles.iter().map(|console| self.is_paused_at(console));
+        let answers: Vec<bool> = join_all(looks).await.into_iter().collect::<Result<_, _>>()?;
         Ok(answers.contains(&true))
     }
 
@@ -162,12 +162,12 @@ impl PgBouncers {
         if let Some(service) = &self.service {
             return vec![(service.clone(), port(0))];
         }
-        let names = config.get_hosts().iter().enumerate();
-        let named = names.filter_map(|(at, host)| match host {
+        let hosts = config.get_hosts().iter().enumerate();
+        let places = hosts.filter_map(|(at, host)| match host {
             Host::Tcp(name) => Some((name.clone(), port(at))),
             Host::Unix(_) => None,
         });
-        named.collect()
+        places.collect()
     }
 }
 

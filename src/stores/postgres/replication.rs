@@ -453,7 +453,7 @@ fn conninfo_of(config: &Config, mode: &str) -> String {
     let ports: Vec<String> = config.get_ports().iter().map(ToString::to_string).collect();
     let password = config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
     let several = hosts.len() > 1;
-    let parts = [
+    let settings = [
         ("host", Some(hosts.join(","))),
         ("port", Some(ports.join(",")).filter(|ports| !ports.is_empty())),
         ("user", config.get_user().map(str::to_owned)),
@@ -465,7 +465,7 @@ fn conninfo_of(config: &Config, mode: &str) -> String {
         ("keepalives_interval", Some("5".to_owned())),
     ];
     let quoted = |value: String| value.replace('\\', "\\\\").replace('\'', "\\'");
-    let pairs = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}='{}'", quoted(value?))));
+    let pairs = settings.into_iter().filter_map(|(name, value)| Some(format!("{name}='{}'", quoted(value?))));
     pairs.collect::<Vec<_>>().join(" ")
 }
 

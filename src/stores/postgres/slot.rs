@@ -102,9 +102,8 @@ pub async fn create_exported(postgres: &Postgres, slot: &str) -> Result<Exported
     let (client, driver) = replication_session(postgres).await?;
     let refused = |why: String| SlotError::Create { slot: slot.to_owned(), why };
     let sql = format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput EXPORT_SNAPSHOT");
-    let answer = match tokio::time::timeout(CREATE_TIMEOUT, client.simple_query(&sql)).await {
-        Ok(answer) => answer,
-        Err(_) => return Err(SlotError::Late { slot: slot.to_owned() }),
+    let Ok(answer) = tokio::time::timeout(CREATE_TIMEOUT, client.simple_query(&sql)).await else {
+        return Err(SlotError::Late { slot: slot.to_owned() });
     };
     let messages = answer.map_err(|error| refused(chain(&error)))?;
     let row = messages.iter().find_map(|message| match message {

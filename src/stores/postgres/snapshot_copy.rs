@@ -61,11 +61,7 @@ impl Part {
             Some((from, Some(to))) => format!(" WHERE ctid >= '({from},0)'::tid AND ctid < '({to},0)'::tid"),
         };
         // ONLY: what inherits from it is a table of its own.
-        format!(
-            "COPY (SELECT {} FROM ONLY {}{place}) TO STDOUT (FORMAT binary)",
-            self.column_list(),
-            self.table
-        )
+        format!("COPY (SELECT {} FROM ONLY {}{place}) TO STDOUT (FORMAT binary)", self.column_list(), self.table)
     }
 
     /// What writes it.
@@ -164,9 +160,8 @@ pub async fn copy(
             sink.send(Cursor::new(message)).await.map_err(|error| writing(target.explain(&error)))?;
         }
         let copied = sink.finish().await.map_err(|error| writing(target.explain(&error)))?;
-        let note = names.fill(
-            "INSERT INTO {schema}.copied (snapshot, relation, part, copied_rows) VALUES ($1, $2, $3, $4)",
-        );
+        let note =
+            names.fill("INSERT INTO {schema}.copied (snapshot, relation, part, copied_rows) VALUES ($1, $2, $3, $4)");
         let count = i64::try_from(copied).unwrap_or(i64::MAX);
         target.rows(&note, &[&snapshot, &part.table.to_string(), &part.number, &count]).await.map_err(writing)?;
         target.commit().await.map_err(writing)?;

@@ -27,7 +27,15 @@ const GUARD_LOCK_TIMEOUT: &str = "300ms";
 /// The same for anything else that needs a lock.
 const LOCK_TIMEOUT: &str = "5s";
 /// How long making a slot may wait for the transactions that are open; then it is tried again.
-const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
+const PREPARE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a step that nobody waits for may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that hasn't answered for so long is taken for gone.
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
+/// At the end of its deadline, a step may take this long to fail by itself: the server's own timeouts come first.
+const GRACE: Duration = Duration::from_millis(250);
+/// A server that was silent isn't asked again for this long: each try costs those who wait.
+pub(super) const QUIET: Duration = Duration::from_secs(2);
 /// Between two looks for the heartbeat under the fence. Clients wait meanwhile.
 const HEARTBEAT_POLL: Duration = Duration::from_millis(1);
 
@@ -76,6 +84,12 @@ pub enum StepError {
     /// The time that clients may be made to wait is over.
     #[error("writes were held for {} and the other side had not caught up", Span(*.0))]
     Deadline(Duration),
+    /// What was copied isn't all there is.
+    #[error("the tables are not those that were copied: {0}")]
+    Changed(String),
+    /// A server doesn't answer.
+    #[error("no answer within {}", Span(*.0))]
+    Silent(Duration),
     /// The fence isn't held any more.
     #[error("the fence is gone")]
     Unfenced,
@@ -102,6 +116,10 @@ pub struct Conductor {
     pub(super) clients: Clients,
     /// When the lag was measured last, and what it was.
     pub(super) last_lag: Option<(Instant, Duration)>,
+    /// When the tables were looked at last, and whether they had changed.
+    pub(super) last_schema: Option<(Instant, bool)>,
+    /// When a side last was silent.
+    pub(super) silent: Pair<Option<Instant>>,
     /// Ends what waits for a stranger's transactions.
     stop: CancellationToken,
 }
@@ -152,6 +170,8 @@ impl Conductor {
             known: 0,
             clients,
             last_lag: None,
+            last_schema: None,
+            silent: Pair::default(),
             stop,
         }
     }
@@ -159,6 +179,11 @@ impl Conductor {
     /// What our own objects are called.
     pub(super) fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Which tables the migration names.
+    pub(super) fn patterns(&self) -> &[String] {
+        &self.patterns
     }
 
     /// Whether this process holds the fence, as far as it knows: its deadline may have ended it.
@@ -187,6 +212,11 @@ impl Conductor {
         self.sessions.of(side).as_ref().ok_or_else(gone)
     }
 
+    /// Forgets a side's session.
+    pub(super) fn forget(&mut self, side: Side) {
+        *self.sessions.of_mut(side) = None;
+    }
+
     /// Forgets the sessions that an error has ended.
     pub(super) fn forget_lost(&mut self, error: &StepError) {
         if let StepError::Query { side, source: QueryError::Lost { .. } | QueryError::Unexpected { .. } } = error {
@@ -199,13 +229,37 @@ impl Conductor {
         self.reach(Side::Green).await
     }
 
-    /// Does one step. Each can be done again.
+    /// Does one step. Each can be done again. Whatever a server that doesn't answer keeps open is let go.
     pub async fn perform(&mut self, step: Step) -> Result<(), StepError> {
-        let done = self.try_step(step).await;
+        let limit = self.limit(step);
+        let done = match tokio::time::timeout(limit, self.try_step(step)).await {
+            Ok(done) => done,
+            Err(_) => {
+                // Half of an answer may be on its way: nothing can be asked in these sessions any more.
+                self.sessions = Pair::default();
+                Err(StepError::Silent(limit))
+            }
+        };
         if let Err(error) = &done {
             self.forget_lost(error);
         }
         done
+    }
+
+    /// How long a step may take.
+    fn limit(&self, step: Step) -> Duration {
+        match step {
+            // It waits for strangers' transactions, and ends by itself.
+            Step::Prepare(_) => PREPARE_TIMEOUT + SILENCE,
+            Step::Guard(_) | Step::Drop(_) | Step::Enable(_) | Step::Intend(_) | Step::Mend(_) | Step::ShutLate(_) => {
+                STEP_TIMEOUT
+            }
+            // Clients wait.
+            Step::Pause | Step::Fence(_) | Step::CatchUp | Step::Sequences | Step::Advance(_) | Step::Commit(_) => {
+                self.left().unwrap_or_default() + GRACE
+            }
+            Step::Lift | Step::Resume | Step::Open(_) | Step::Force(_) => SILENCE,
+        }
     }
 
     async fn try_step(&mut self, step: Step) -> Result<(), StepError> {
@@ -222,6 +276,12 @@ impl Conductor {
             }
             Step::Intend(term) => {
                 let side = Side::serving(term).other();
+                self.reach(side).await?;
+                let changes = self.changes(side).await?;
+                self.last_schema = Some((Instant::now(), !changes.is_empty()));
+                if !changes.is_empty() {
+                    return Err(StepError::Changed(changes.join(", ")));
+                }
                 self.on(side, async |session, names| gate::intend(session, names, term).await).await?;
                 // Opened now, so that nobody waits for it later.
                 self.spare = Some(self.open(side).await?);
@@ -386,9 +446,9 @@ impl Conductor {
 
     /// What came by replication must not go back where it came from.
     ///
-    /// 1. the slot is moved past it; 2. the move commits; 3. its server crashes before a checkpoint, and the slot is where
-    /// it was; 4. the stream is enabled, and old values of rows are applied over new ones. So the reader is told where to
-    /// begin, and its server has that on disk before the move can commit.
+    /// The slot is moved past it; the move commits; the slot's server crashes before a checkpoint, and the slot is where it
+    /// was; the stream is enabled, and old values of rows are applied over new ones. So the reader is told where to begin,
+    /// too, and its server has that on disk before the move can commit.
     async fn advance(&mut self, stream: Stream) -> Result<(), StepError> {
         let (from, to) = (source(stream), source(stream).other());
         self.both().await?;
@@ -445,8 +505,11 @@ impl Conductor {
     /// Which side answers where the Service leads, asked as the one that should.
     pub(super) async fn probe(&self, expected: Side) -> Option<Side> {
         let door = self.probe.as_ref()?.of(expected);
-        let session = door.connect(&CancellationToken::new()).await.ok()?;
-        let identity = replication::identity(&session).await.ok()?;
+        let asking = async {
+            let session = door.connect(&CancellationToken::new()).await.ok()?;
+            replication::identity(&session).await.ok()
+        };
+        let identity = tokio::time::timeout(SILENCE, asking).await.ok()??;
         let is = |side: Side| {
             self.identities.of(side).as_ref().is_some_and(|known| {
                 known.system_identifier == identity.system_identifier && known.database == identity.database

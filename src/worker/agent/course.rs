@@ -150,6 +150,7 @@ pub struct Seen {
 
 /// What is true, as far as it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct World {
     /// Each side, if it answers.
     pub sides: Pair<Option<Seen>>,
@@ -163,6 +164,8 @@ pub struct World {
     pub close: bool,
     /// A transaction that writes is open for so long that a fence would wait for it.
     pub busy: bool,
+    /// The tables that the migration names aren't those that were copied any more.
+    pub changed: bool,
     /// Where clients stand.
     pub clients: Clients,
     /// Where the Service leads, if something answered there.
@@ -252,6 +255,8 @@ pub enum Wait {
     Lag(Stream),
     /// A transaction that writes and doesn't end.
     LongTransaction,
+    /// Somebody who has made, dropped or changed a table since it was copied: it would be left behind.
+    SchemaChanged,
     /// A stream that is gone: what it would have carried is lost unless it is copied and verified again.
     StreamLost(Stream),
     /// A person: traffic was moved by force, and what stayed behind is for them to judge.
@@ -381,6 +386,9 @@ fn advance(term: u32, goal: Goal, plan: Plan, old: &Seen, world: &World) -> Next
     let serving = Side::serving(term - 1);
     let (out, back) = (serving.feeds(), serving.other().feeds());
     if !world.fenced {
+        if world.changed {
+            return Next::Wait(Wait::SchemaChanged);
+        }
         if world.stream(out) != Some(StreamState::Enabled) || !world.close {
             return Next::Wait(Wait::Lag(out));
         }
@@ -405,9 +413,8 @@ fn advance(term: u32, goal: Goal, plan: Plan, old: &Seen, world: &World) -> Next
         return Next::Do(Step::Advance(back));
     }
     match goal {
-        Goal::Try(_) => Next::Do(Step::Lift),
         Goal::Move(_) => Next::Do(Step::Commit(term)),
-        Goal::Stay | Goal::Force(_) => Next::Do(Step::Lift),
+        Goal::Try(_) | Goal::Stay | Goal::Force(_) => Next::Do(Step::Lift),
     }
 }
 
@@ -430,7 +437,11 @@ fn force(term: u32, world: &World) -> Option<Next> {
     }
     // What the other side knows of a later term counts more than a wish.
     let known = world.sides.of(to.other()).map_or(gate.term, |other| gate.term.max(other.gate.term));
-    if known + 1 == term || known == term { Some(Next::Do(Step::Force(term))) } else { Some(Next::Wait(Wait::NotNext(term))) }
+    if known + 1 == term || known == term {
+        Some(Next::Do(Step::Force(term)))
+    } else {
+        Some(Next::Wait(Wait::NotNext(term)))
+    }
 }
 
 impl World {
@@ -520,6 +531,9 @@ impl std::fmt::Display for Wait {
             Self::Store(side) => write!(f, "{} to answer", side.as_str()),
             Self::Flip(side) => write!(f, "the Service to lead to {}", side.as_str()),
             Self::Lag(stream) => write!(f, "the stream from {} to catch up", source(*stream).as_str()),
+            Self::SchemaChanged => f.write_str(
+                "a person: tables were made, dropped or changed since the copy; change them back, or leave and copy again",
+            ),
             Self::LongTransaction => f.write_str("a transaction that writes and is open for long"),
             Self::StreamLost(stream) => write!(
                 f,

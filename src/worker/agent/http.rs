@@ -81,8 +81,8 @@ async fn next_state(desk: &Desk, known: Option<u64>) -> State {
         // Too long, or the agent ends: what is known is the answer.
         let _ = tokio::time::timeout(LONGEST_WAIT, newer).await;
     }
-    let answer = state.borrow().clone();
-    answer
+    let newest: State = state.borrow().clone();
+    newest
 }
 
 fn obey(desk: &Desk, path: &str, command: &Command) -> Response {
@@ -110,8 +110,8 @@ fn obey(desk: &Desk, path: &str, command: &Command) -> Response {
     if unknown {
         return refusal(StatusCode::BAD_REQUEST, "no such command, or it lacks the `term` to move to");
     }
-    let state = desk.state.borrow().clone();
-    (StatusCode::ACCEPTED, Json(state)).into_response()
+    let told = desk.state.borrow().clone();
+    (StatusCode::ACCEPTED, Json(told)).into_response()
 }
 
 /// What is wanted after a command; nothing if it means nothing. The same command again changes nothing.

@@ -137,7 +137,9 @@ impl<'a> Agent<'a> {
         };
         findings.sort_by_key(|finding| !finding.is_error());
         let outcome = match findings.first() {
-            Some(first) if first.is_error() => Verdict::new(Outcome::Refused, format!("{} {}", first.message, first.advice)),
+            Some(first) if first.is_error() => {
+                Verdict::new(Outcome::Refused, format!("{} {}", first.message, first.advice))
+            }
             Some(_) | None => Verdict::new(Outcome::Succeeded, "Both stores are fit for the move."),
         };
         Verdict { findings, ..outcome }

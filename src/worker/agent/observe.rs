@@ -3,18 +3,20 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    conductor::{Conductor, StepError},
+    conductor::{Conductor, QUIET, SILENCE, StepError},
     course::{Pair, Seen, Side, StreamState, World, source},
     state::StreamReport,
 };
 use crate::stores::postgres::{
     gate, heartbeat,
-    replication::{self, Stream},
+    replication::{self, Stream, Table},
     slot,
 };
 
 /// Between two heartbeats.
 const BEAT: Duration = Duration::from_millis(500);
+/// Between two looks at the tables that there are.
+const SCHEMA: Duration = Duration::from_secs(5);
 /// How long a look waits for the heartbeat that it has sent.
 const BEAT_WAIT: Duration = Duration::from_millis(100);
 const BEAT_POLL: Duration = Duration::from_millis(2);
@@ -52,7 +54,11 @@ fn state_of(slot: Option<&slot::SlotState>, subscription: Option<&replication::S
     match (slot, subscription) {
         (None, None) => StreamState::Absent,
         (Some(slot), Some(subscription)) if slot.wal_status != "lost" => {
-            if subscription.enabled { StreamState::Enabled } else { StreamState::Ready }
+            if subscription.enabled {
+                StreamState::Enabled
+            } else {
+                StreamState::Ready
+            }
         }
         (Some(_) | None, Some(_) | None) => StreamState::Broken,
     }
@@ -64,7 +70,7 @@ impl Conductor {
         let mut trouble = None;
         let mut sides = Pair { blue: None, green: None };
         for side in Side::ALL {
-            match self.look(side).await {
+            match self.look_in_time(side).await {
                 Ok(seen) => *sides.of_mut(side) = Some(seen),
                 Err(error) => {
                     self.forget_lost(&error);
@@ -76,15 +82,23 @@ impl Conductor {
             let (blue, green): (Seen, Seen) = (blue, green);
             self.known = self.known.max(blue.gate.term).max(green.gate.term);
         }
-        let forward = self.stream(Stream::Forward).await;
-        let reverse = self.stream(Stream::Reverse).await;
+        let forward = self.stream_in_time(Stream::Forward).await;
+        let reverse = self.stream_in_time(Stream::Reverse).await;
         let serving = Side::serving(self.known);
         let out = match serving.feeds() {
             Stream::Forward => &forward,
             Stream::Reverse => &reverse,
         };
-        let lag = if out.state == Some(StreamState::Enabled) { self.lag(serving).await } else { None };
-        let busy = self.is_busy(serving).await;
+        let fed = out.state == Some(StreamState::Enabled);
+        let asking = async {
+            let lag = if fed { self.lag(serving).await } else { None };
+            (lag, self.is_busy(serving).await)
+        };
+        let asked = tokio::time::timeout(SILENCE, asking).await;
+        let (lag, busy) = asked.unwrap_or_else(|_| {
+            Side::ALL.into_iter().for_each(|side| self.forget(side));
+            (None, false)
+        });
         let opened = sides.of(serving).is_some_and(|seen: Seen| seen.gate.open && seen.gate.term == self.known);
         let leads_to = if opened || self.known == 0 { Some(serving) } else { self.probe(serving).await };
         let world = World {
@@ -94,6 +108,7 @@ impl Conductor {
             reverse: reverse.state,
             close: lag.is_some_and(|lag| lag <= max_lag),
             busy,
+            changed: self.is_changed(serving).await,
             clients: self.clients,
             leads_to,
             fenced: self.is_fenced(),
@@ -104,6 +119,19 @@ impl Conductor {
         Sight { world, forward, reverse, lag, trouble }
     }
 
+    /// Looks at a side, unless it is silent.
+    async fn look_in_time(&mut self, side: Side) -> Result<Seen, StepError> {
+        if self.silent.of(side).is_some_and(|since| since.elapsed() < QUIET) {
+            return Err(StepError::Silent(SILENCE));
+        }
+        let Ok(seen) = tokio::time::timeout(SILENCE, self.look(side)).await else {
+            *self.silent.of_mut(side) = Some(Instant::now());
+            self.forget(side);
+            return Err(StepError::Silent(SILENCE));
+        };
+        seen
+    }
+
     async fn look(&mut self, side: Side) -> Result<Seen, StepError> {
         self.reach(side).await?;
         let session = self.session(side)?;
@@ -112,6 +140,17 @@ impl Conductor {
         let guarded = gate::guarded(session, self.names()).await.map_err(query)?;
         let guarded = self.tables.of(side).iter().all(|table| guarded.contains(&table.name));
         Ok(Seen { gate, guarded })
+    }
+
+    async fn stream_in_time(&mut self, stream: Stream) -> StreamReport {
+        match tokio::time::timeout(SILENCE, self.stream(stream)).await {
+            Ok(report) => report,
+            Err(_) => {
+                // One of the two; the next look tells which.
+                Side::ALL.into_iter().for_each(|side| self.forget(side));
+                StreamReport::default()
+            }
+        }
     }
 
     async fn stream(&self, stream: Stream) -> StreamReport {
@@ -166,10 +205,51 @@ impl Conductor {
         replication::long_writers(session, LONG_WRITER).await.is_ok_and(|writers| !writers.is_empty())
     }
 
+    /// Whether the serving side's tables differ from those that were copied. Looked at now and then; the beginning of a
+    /// move looks again.
+    async fn is_changed(&mut self, serving: Side) -> bool {
+        if let Some((at, changed)) = self.last_schema
+            && at.elapsed() < SCHEMA
+        {
+            return changed;
+        }
+        match tokio::time::timeout(SILENCE, self.changes(serving)).await {
+            Ok(Ok(changes)) => {
+                self.last_schema = Some((Instant::now(), !changes.is_empty()));
+                !changes.is_empty()
+            }
+            // Not being able to look is said elsewhere.
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
+    /// What is different about the serving side's tables, in words.
+    pub(super) async fn changes(&self, serving: Side) -> Result<Vec<String>, StepError> {
+        let query = |source| StepError::Query { side: serving, source };
+        let now = replication::tables(self.session(serving)?, self.patterns()).await.map_err(query)?;
+        let copied = self.tables.of(serving);
+        let of = |tables: &[Table], name| tables.iter().find(|table| table.name == name).cloned();
+        let made = now.iter().filter(|table| of(copied, table.name.clone()).is_none());
+        let mut changes: Vec<_> = made.map(|table| format!("{} is new", table.name)).collect();
+        for table in copied {
+            match of(&now, table.name.clone()) {
+                None => changes.push(format!("{} is gone", table.name)),
+                Some(there) if there.oid != table.oid => changes.push(format!("{} is another one", table.name)),
+                Some(there) if there.columns != table.columns => {
+                    changes.push(format!("{} has other columns", table.name))
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(changes)
+    }
+
     /// Bytes of WAL on a side that its stream has not carried over, if it can be asked.
     pub(super) async fn not_carried(&self, from: Side) -> Option<i64> {
         let session = self.session(from).ok()?;
-        slot::state(session, &self.names().stream(from.feeds())).await.ok()??.behind_bytes
+        let slot = self.names().stream(from.feeds());
+        let asked = tokio::time::timeout(SILENCE, slot::state(session, &slot)).await.ok()?;
+        asked.ok()??.behind_bytes
     }
 }
 

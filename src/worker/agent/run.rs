@@ -116,7 +116,7 @@ impl Run<'_> {
         for _ in 0..16 {
             let step = match course::next(goal, plan, &world) {
                 Next::Do(step) => step,
-                Next::Wait(wait) => return self.wait_for(goal, &wait, &world),
+                Next::Wait(wait) => return self.wait_for(goal, wait, &world),
                 Next::Settled => {
                     self.tell(&world, |state| {
                         (state.settled, state.waits_for, state.trouble) = (true, None, None);
@@ -144,12 +144,13 @@ impl Run<'_> {
         Duration::ZERO
     }
 
-    fn wait_for(&mut self, goal: Goal, wait: &Wait, world: &World) -> Duration {
+    fn wait_for(&mut self, goal: Goal, wait: Wait, world: &World) -> Duration {
         let flip = match wait {
-            Wait::Flip(side) => Some(*side),
+            Wait::Flip(side) => Some(side),
             Wait::Store(_)
             | Wait::Lag(_)
             | Wait::LongTransaction
+            | Wait::SchemaChanged
             | Wait::StreamLost(_)
             | Wait::Forced
             | Wait::NotNext(_) => None,
@@ -270,13 +271,9 @@ impl Run<'_> {
     /// What was seen goes to the report.
     fn tell_sight(&self, sight: &Sight, orders: &Orders) {
         let world = sight.world;
-        let serving = Side::serving(world.known);
-        let open = world.sides.of(serving).is_some_and(|seen| seen.gate.open && seen.gate.lets_in);
         self.tell(&world, |state| {
             state.epoch = orders.epoch;
             state.stage = Stage::Conducting;
-            state.term = world.term().or(Some(world.known).filter(|known| *known > 0));
-            state.open = open.then_some(serving);
             state.clients = Some(world.clients);
             if let Some(trouble) = &sight.trouble {
                 state.trouble = Some(trouble.text.clone());
@@ -293,7 +290,10 @@ impl Run<'_> {
     fn tell(&self, world: &World, change: impl FnOnce(&mut State)) {
         self.state.send_if_modified(|state| {
             let before = state.clone();
-            state.term = state.term.max(Some(world.known).filter(|known| *known > 0));
+            let serving = Side::serving(world.known);
+            let is_open = |seen: course::Seen| seen.gate.open && seen.gate.lets_in && seen.gate.term == world.known;
+            state.term = world.term().or(Some(world.known).filter(|known| *known > 0));
+            state.open = world.sides.of(serving).is_some_and(is_open).then_some(serving);
             change(state);
             let changed = *state != before;
             state.version += u64::from(changed);

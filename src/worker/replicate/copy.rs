@@ -88,16 +88,14 @@ impl CopyHalt {
         match self {
             Self::Refused(_) => false,
             Self::Door(error) => error.may_pass(),
-            Self::Query(error) => query(error),
-            Self::Slot(SlotError::Connect(error)) => error.may_pass(),
+            Self::Query(error) | Self::Subscribe(SubscribeError::Query(error)) => query(error),
+            Self::Slot(SlotError::Connect(error)) | Self::Subscribe(SubscribeError::Source(error)) => error.may_pass(),
             Self::Slot(SlotError::Create { .. } | SlotError::Late { .. }) => true,
             Self::Copy(error) => {
                 // 22023: the snapshot is gone with its holder.
                 let gone = |refusal: &crate::stores::postgres::session::Refusal| refusal.sqlstate == "22023";
                 query(error.cause()) || matches!(error.cause(), QueryError::Refused(refusal) if gone(refusal))
             }
-            Self::Subscribe(SubscribeError::Source(error)) => error.may_pass(),
-            Self::Subscribe(SubscribeError::Query(error)) => query(error),
         }
     }
 }

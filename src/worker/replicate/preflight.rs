@@ -94,6 +94,7 @@ pub async fn preflight(
 }
 
 /// What a store is there for.
+#[expect(clippy::struct_excessive_bools, reason = "each is a part of its own")]
 struct Needs {
     publishes: bool,
     subscribes: bool,
@@ -301,8 +302,7 @@ mod tests {
         ];
         let facts = good.iter().chain(change).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let source = part == Part::Source;
-        let needs =
-            Needs { publishes: source, subscribes: !source, copies_in: !source, unlimited_wal: false };
+        let needs = Needs { publishes: source, subscribes: !source, copies_in: !source, unlimited_wal: false };
         judge(part, &needs, &facts).into_iter().map(|finding| finding.rule).collect()
     }
 

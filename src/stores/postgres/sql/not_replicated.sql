@@ -12,4 +12,4 @@ WHERE (relation.relkind IN ('m', 'f') OR (relation.relkind = 'r' AND relation.re
     AND schema.nspname NOT IN ('pg_catalog', 'information_schema')
     AND schema.nspname || '.' || relation.relname LIKE ANY ($1::text[])
 UNION ALL
-SELECT 'large objects' FROM (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1) AS some
+SELECT 'large objects' WHERE EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)

@@ -104,11 +104,8 @@ impl Bench {
         }
         let folder = new_folder("cutover");
         let agents_way = (Service::to(ports.0).await, Service::to(ports.1).await);
-        let uri = |port| format!("postgres://postgres:{PASSWORD_IN_URI}@127.0.0.1:{port}/{database}");
-        std::fs::write(folder.join("blue"), uri(agents_way.0.port())).expect("the folder is ours");
-        std::fs::write(folder.join("green"), uri(agents_way.1.port())).expect("the folder is ours");
         let key = Signer::generate().expect("ring makes keys");
-        Self {
+        let bench = Self {
             service: Arc::new(Service::to(ports.0).await),
             agents_way,
             ports,
@@ -118,7 +115,21 @@ impl Bench {
             agents: AtomicU32::new(0),
             uid: format!("uid-{count}"),
             database,
+        };
+        for side in Side::ALL {
+            bench.write_uri(side, "postgres", PASSWORD_IN_URI);
         }
+        bench
+    }
+
+    /// Puts a URI with these credentials into a side's Secret.
+    pub fn write_uri(&self, side: Side, user: &str, password: &str) {
+        let way = match side {
+            Side::Blue => &self.agents_way.0,
+            Side::Green => &self.agents_way.1,
+        };
+        let uri = format!("postgres://{user}:{password}@127.0.0.1:{}/{}", way.port(), self.database);
+        std::fs::write(self.folder.join(side.as_str()), uri).expect("the folder is ours");
     }
 
     /// The smallest task: everything in `public`, with a way back and without PgBouncer.

@@ -194,6 +194,29 @@ async fn rows_in_the_new_store_are_never_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_secret_is_picked_up_by_the_stream_too() {
+    let servers = Servers::shared();
+    let bench = Bench::new(&servers).await;
+    let (blue, green) = (bench.connect(Side::Blue).await, bench.connect(Side::Green).await);
+    let role = format!("mover_{}", bench.database);
+    run(&blue, &format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'before'")).await;
+    bench.write_uri(Side::Blue, &role, "before");
+    let agent = bench.settled_agent(&bench.task()).await;
+    run(&blue, &format!("ALTER ROLE {role} PASSWORD 'after'")).await;
+    bench.write_uri(Side::Blue, &role, "after");
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'");
+    run(&blue, &end).await;
+    run(&blue, "INSERT INTO ledger (op) VALUES (7)").await;
+    within(DEADLINE, "the stream goes on", async || {
+        let sql = "SELECT count(*) FROM ledger WHERE op = 7";
+        let count: i64 = green.query_one(sql, &[]).await.unwrap().get(0);
+        if count == 1 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+    agent.until("and so does the agent", |state| state.settled).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_the_new_store_cannot_apply_are_counted_and_no_move_is_begun() {
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;

@@ -360,6 +360,11 @@ pub enum SubscribeError {
     Query(#[from] QueryError),
 }
 
+/// What differs once a store's URI says something else; nothing can be read from it.
+pub async fn fingerprint(source: &Postgres) -> Result<[u8; 32], ConnectError> {
+    Ok(Sha256::digest(conninfo(source).await?).into())
+}
+
 /// Has a subscription read from the same source with the credentials that the URI holds now.
 pub async fn reconnect(
     session: &Session,

@@ -118,6 +118,9 @@ pub struct Conductor {
     pub(super) last_lag: Option<(Instant, Duration)>,
     /// When the tables were looked at last, and whether they had changed.
     pub(super) last_schema: Option<(Instant, bool)>,
+    /// What subscriptions that read from a side were told last, and when that was looked at.
+    pub(super) credentials: Pair<Option<[u8; 32]>>,
+    pub(super) looked_at_credentials: Option<Instant>,
     /// When a side last was silent.
     pub(super) silent: Pair<Option<Instant>>,
     /// Ends what waits for a stranger's transactions.
@@ -171,6 +174,8 @@ impl Conductor {
             clients,
             last_lag: None,
             last_schema: None,
+            credentials: Pair::default(),
+            looked_at_credentials: None,
             silent: Pair::default(),
             stop,
         }
@@ -179,6 +184,11 @@ impl Conductor {
     /// What our own objects are called.
     pub(super) fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// A store, as the other's server is to connect to it.
+    pub(super) fn source(&self, side: Side) -> &Postgres {
+        &self.doors.of(side).postgres
     }
 
     /// Which tables the migration names.

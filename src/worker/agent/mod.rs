@@ -7,6 +7,7 @@
 
 mod conductor;
 pub mod course;
+mod credentials;
 mod http;
 mod observe;
 mod run;

@@ -70,6 +70,7 @@ impl Run<'_> {
                 sight.world.leads_to = Some(Side::serving(sight.world.known));
             }
             self.tell_sight(&sight, &orders);
+            self.conductor.renew_credentials(&sight.world).await;
             self.give_up_in_doubt(goal, &sight.world).await;
             let pause = self.steps(goal, &orders, sight.world).await;
             self.rest(pause).await;

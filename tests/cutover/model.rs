@@ -490,7 +490,9 @@ fn schedules_do_reach_moves_there_and_back() {
         let tree = proptest::collection::vec(any::<u8>(), 250).new_tree(&mut runner).expect("it makes schedules");
         let schedule = proptest::strategy::ValueTree::current(&tree);
         let mut model = Model::new(Mutant::Sound);
-        schedule.iter().for_each(|choice| model.event(*choice));
+        for choice in &schedule {
+            model.event(*choice);
+        }
         moves[usize::try_from(model.moves).expect("few").min(3)] += 1;
     }
     assert!(moves.iter().all(|count| *count > 20), "schedules by moves made: {moves:?}");

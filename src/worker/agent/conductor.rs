@@ -227,6 +227,11 @@ impl Conductor {
         *self.sessions.of_mut(side) = None;
     }
 
+    /// Forgets both sides' sessions.
+    pub(super) fn forget_both(&mut self) {
+        self.sessions = Pair::default();
+    }
+
     /// Forgets the sessions that an error has ended.
     pub(super) fn forget_lost(&mut self, error: &StepError) {
         if let StepError::Query { side, source: QueryError::Lost { .. } | QueryError::Unexpected { .. } } = error {
@@ -242,14 +247,11 @@ impl Conductor {
     /// Does one step. Each can be done again. Whatever a server that doesn't answer keeps open is let go.
     pub async fn perform(&mut self, step: Step) -> Result<(), StepError> {
         let limit = self.limit(step);
-        let done = match tokio::time::timeout(limit, self.try_step(step)).await {
-            Ok(done) => done,
-            Err(_) => {
-                // Half of an answer may be on its way: nothing can be asked in these sessions any more.
-                self.sessions = Pair::default();
-                Err(StepError::Silent(limit))
-            }
-        };
+        let done = tokio::time::timeout(limit, self.try_step(step)).await.unwrap_or_else(|_| {
+            // Half of an answer may be on its way: nothing can be asked in these sessions any more.
+            self.forget_both();
+            Err(StepError::Silent(limit))
+        });
         if let Err(error) = &done {
             self.forget_lost(error);
         }

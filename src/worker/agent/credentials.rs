@@ -32,7 +32,7 @@ impl Conductor {
             match tokio::time::timeout(SILENCE, telling).await {
                 Ok(Ok(())) => *self.credentials.of_mut(side) = Some(fingerprint),
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, side = side.as_str(), "the subscription keeps old credentials")
+                    tracing::warn!(%error, side = side.as_str(), "the subscription keeps old credentials");
                 }
                 Err(_) => self.forget(side.other()),
             }

@@ -96,7 +96,7 @@ impl Conductor {
         };
         let asked = tokio::time::timeout(SILENCE, asking).await;
         let (lag, busy) = asked.unwrap_or_else(|_| {
-            Side::ALL.into_iter().for_each(|side| self.forget(side));
+            self.forget_both();
             (None, false)
         });
         let opened = sides.of(serving).is_some_and(|seen: Seen| seen.gate.open && seen.gate.term == self.known);
@@ -143,14 +143,11 @@ impl Conductor {
     }
 
     async fn stream_in_time(&mut self, stream: Stream) -> StreamReport {
-        match tokio::time::timeout(SILENCE, self.stream(stream)).await {
-            Ok(report) => report,
-            Err(_) => {
-                // One of the two; the next look tells which.
-                Side::ALL.into_iter().for_each(|side| self.forget(side));
-                StreamReport::default()
-            }
-        }
+        tokio::time::timeout(SILENCE, self.stream(stream)).await.unwrap_or_else(|_| {
+            // One of the two; the next look tells which.
+            self.forget_both();
+            StreamReport::default()
+        })
     }
 
     async fn stream(&self, stream: Stream) -> StreamReport {
@@ -236,7 +233,7 @@ impl Conductor {
                 None => changes.push(format!("{} is gone", table.name)),
                 Some(there) if there.oid != table.oid => changes.push(format!("{} is another one", table.name)),
                 Some(there) if there.columns != table.columns => {
-                    changes.push(format!("{} has other columns", table.name))
+                    changes.push(format!("{} has other columns", table.name));
                 }
                 Some(_) => {}
             }

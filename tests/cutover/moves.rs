@@ -7,6 +7,7 @@ use alongside::{
             course::Side,
             state::{AttemptOutcome, Command, State},
         },
+        replicate::task::{ReplicateTask, Role},
         verdict::Outcome,
     },
 };
@@ -257,4 +258,42 @@ async fn what_is_not_signed_is_for_another_migration_or_is_of_an_older_epoch_is_
     agent
         .until("it says no", |state| state.waits_for.as_deref().is_some_and(|what| what.contains("isn't the next")))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pgbouncer_that_does_not_answer_puts_the_move_off_and_clients_of_the_other_go_on() {
+    let servers = Servers::shared();
+    let bench = Bench::new(&servers).await;
+    let there = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
+    let gone = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
+    let load = Load::start(&[there.port()], &bench.database, 4);
+    let agent = bench.settled_agent(&bench.task_behind(&[there.port(), gone.port()])).await;
+    let _operator = bench.operator(&agent.caller);
+    drop(gone);
+    agent.caller.order("/cut-over", Some(1)).await;
+    let state = agent.until("attempts are given up", |state| state.retreats > 1).await;
+    assert!(state.last_attempt.unwrap().why.unwrap().contains("could not reach PgBouncer"));
+    load.go_on_for(100).await;
+    // As the headless Service does: its addresses are those of replicas that are there.
+    bench.task_behind(&[there.port()]);
+    agent.until_settled_in(1).await;
+    load.go_on_for(100).await;
+    let account = load.stop().await;
+    assert!(account.refusals.is_empty(), "{:?}", account.refusals);
+    account.settle(&bench.connect(Side::Green).await, "a move with a replica gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_to_leave_ends_the_agent_that_still_conducts_and_leaves_nothing() {
+    let servers = Servers::shared();
+    let bench = Bench::new(&servers).await;
+    let mut agent = bench.settled_agent(&bench.task()).await;
+    let verdict = bench.agent(&ReplicateTask { role: Role::Leave, ..bench.task() }).end().await;
+    assert_eq!(verdict.outcome, Outcome::Succeeded, "{verdict:?}");
+    let ended = agent.end().await;
+    assert_ne!(ended.outcome, Outcome::Succeeded, "{ended:?}");
+    assert_eq!(bench.leftovers().await, [""; 0]);
+    // Twice is once.
+    let verdict = bench.agent(&ReplicateTask { role: Role::Leave, ..bench.task() }).end().await;
+    assert_eq!(verdict.outcome, Outcome::Succeeded, "{verdict:?}");
 }

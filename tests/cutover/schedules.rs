@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use alongside::worker::agent::course::Side;
+use alongside::worker::{agent::course::Side, verdict::Outcome};
 use rustix::process::Signal;
 
 use crate::{
@@ -154,6 +154,10 @@ async fn play(servers: &mut Servers, schedule: Schedule, seed: u64) -> String {
     let serving = bench.connect(Side::serving(2)).await;
     let count = account.settle(&serving, &sentence).await;
     agrees(&bench, &sentence).await;
+    agent.caller.order("/leave", None).await;
+    let verdict = agent.end().await;
+    assert_eq!(verdict.outcome, Outcome::Succeeded, "{sentence}: {verdict:?}");
+    assert_eq!(bench.leftovers().await, [""; 0], "{sentence}");
     let others: Vec<_> = account.refusals.iter().filter(|code| !["25006", "lost"].contains(&code.as_str())).collect();
     format!(
         "{count} acknowledged, {} unknown, {} told to try again, others {others:?}, longest {} ms",

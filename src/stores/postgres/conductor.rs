@@ -17,6 +17,8 @@ INSERT INTO {schema}.conductor AS conductor (generation, system_identifier, time
 ON CONFLICT (single) DO UPDATE SET generation = conductor.generation + 1
 RETURNING generation, system_identifier, timeline";
 
+const COPY_DONE: &str = "SELECT done FROM {schema}.copy";
+
 const CURRENT: &str = "SELECT generation FROM {schema}.conductor";
 
 /// What a store knew of itself when a conductor came.
@@ -46,6 +48,27 @@ pub async fn take_over(session: &Session, names: &Names, identity: &Identity, ow
         tokio::time::sleep(POLL).await;
     }
     Err(QueryError::Unexpected { why: "the predecessor's sessions don't end".into() })
+}
+
+/// Whether the first copy was begun in this store, and if so whether it was done. Nothing where no conductor has been.
+pub async fn copy_done(session: &Session, names: &Names) -> Result<Option<bool>, QueryError> {
+    match session.rows(&names.fill(COPY_DONE), &[]).await {
+        Ok(rows) => Ok(rows.first().map(|row| row.get(0))),
+        // 3F000, 42P01: our schema or table isn't there.
+        Err(QueryError::Refused(refusal)) if matches!(refusal.sqlstate.as_str(), "3F000" | "42P01") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether any conductor has been at this store.
+pub async fn has_been(session: &Session, names: &Names) -> Result<bool, QueryError> {
+    match current(session, names).await {
+        Ok(_) => Ok(true),
+        Err(QueryError::Refused(refusal)) if matches!(refusal.sqlstate.as_str(), "3F000" | "42P01") => Ok(false),
+        // The table is there and has no row.
+        Err(QueryError::Unexpected { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The number of the conductor of now.

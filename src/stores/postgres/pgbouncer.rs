@@ -67,23 +67,28 @@ impl PgBouncers {
 
     /// Makes clients wait on every replica, within `limit`. On an error some replicas may be paused: resume them.
     pub async fn pause(&self, limit: Duration) -> Result<(), BouncerError> {
-        let consoles = self.consoles().await?;
+        let consoles: Vec<_> = self.consoles().await?.into_iter().collect::<Result<_, _>>()?;
         let pausing = consoles.iter().map(|console| self.tell(console, "PAUSE", limit));
         join_all(pausing).await.into_iter().collect()
     }
 
     /// Lets clients go on, on every replica that is paused; tries all of them, and returns the first error.
     pub async fn resume(&self) -> Result<(), BouncerError> {
-        let consoles = self.consoles().await?;
-        let resuming = consoles.iter().map(async |console| {
-            if self.is_paused_at(console).await? { self.tell(console, "RESUME", ANSWER_TIMEOUT).await } else { Ok(()) }
+        let resuming = self.consoles().await?.into_iter().map(async |console| {
+            let console = console?;
+            if self.is_paused_at(&console).await? {
+                self.tell(&console, "RESUME", ANSWER_TIMEOUT).await
+            } else {
+                Ok(())
+            }
         });
+        // All of them, before one that doesn't answer is complained of.
         join_all(resuming).await.into_iter().collect()
     }
 
     /// Whether any replica makes clients wait.
     pub async fn is_paused(&self) -> Result<bool, BouncerError> {
-        let consoles = self.consoles().await?;
+        let consoles: Vec<_> = self.consoles().await?.into_iter().collect::<Result<_, _>>()?;
         let looks = consoles.iter().map(|console| self.is_paused_at(console));
         let answers: Vec<bool> = join_all(looks).await.into_iter().collect::<Result<_, _>>()?;
         Ok(answers.contains(&true))
@@ -120,8 +125,8 @@ impl PgBouncers {
         BouncerError::Command { at: console.at, verb, database: self.database.clone(), why: why.to_owned() }
     }
 
-    /// A console of each replica; none but all.
-    async fn consoles(&self) -> Result<Vec<Console>, BouncerError> {
+    /// A console of each replica, or why there is none.
+    async fn consoles(&self) -> Result<Vec<Result<Console, BouncerError>>, BouncerError> {
         let (target, connector) = self.admin.target().await?;
         let mut addresses = Vec::new();
         for (name, port) in self.places(&target.config) {
@@ -150,11 +155,11 @@ impl PgBouncers {
                     });
                     Ok(Console { at, client, redactor: target.redactor.clone() })
                 }
-                Ok(Err(error)) => Err(unreachable(target.redactor.redact(&chain(&error)))),
-                Err(_) => Err(unreachable("no answer".to_owned())),
+                Ok(Err(error)) => Err(unreachable(target.redactor.redact(&chain(&error))).into()),
+                Err(_) => Err(unreachable("no answer".to_owned()).into()),
             }
         });
-        Ok(join_all(connecting).await.into_iter().collect::<Result<_, _>>()?)
+        Ok(join_all(connecting).await)
     }
 
     fn places(&self, config: &Config) -> Vec<(String, u16)> {

@@ -272,12 +272,21 @@ async fn install_in_transaction(
     let publication = names.publication();
     let exists: bool = session.value(include_str!("sql/publication_exists.sql"), &[&publication]).await?;
     if !exists {
-        let heartbeat = format!("{}.heartbeat", names.schema());
-        let published = tables.iter().map(|table| table.name.to_string()).chain([heartbeat]);
-        let list = published.collect::<Vec<_>>().join(", ");
+        let list = published(names, tables);
         session.run(&format!("CREATE PUBLICATION {publication} FOR TABLE {list}")).await?;
     }
     Ok(())
+}
+
+fn published(names: &Names, tables: &[Table]) -> String {
+    let heartbeat = format!("{}.heartbeat", names.schema());
+    let published = tables.iter().map(|table| table.name.to_string()).chain([heartbeat]);
+    published.collect::<Vec<_>>().join(", ")
+}
+
+/// Publishes these tables and no others, from here on.
+pub async fn publish(session: &Session, names: &Names, tables: &[Table]) -> Result<(), QueryError> {
+    session.run(&format!("ALTER PUBLICATION {} SET TABLE {}", names.publication(), published(names, tables))).await
 }
 
 /// The heartbeat, who conducts, and which parts were copied.

@@ -349,7 +349,8 @@ impl Conductor {
 
     async fn resume(&mut self) -> Result<(), StepError> {
         if let Some(bouncers) = &self.bouncers {
-            self.clients = Clients::Unknown;
+            // Said first: a console that doesn't answer in time ends this midway.
+            self.clients = Clients::Unreachable;
             bouncers.resume().await?;
             self.clients = Clients::Flowing;
         }
@@ -505,7 +506,7 @@ impl Conductor {
         self.held_since = None;
         match self.clients {
             Clients::NoProxy | Clients::Flowing => Ok(()),
-            Clients::Paused | Clients::Unknown => self.resume().await,
+            Clients::Paused | Clients::Unknown | Clients::Unreachable => self.resume().await,
         }
     }
 

@@ -115,8 +115,10 @@ pub enum Clients {
     Flowing,
     /// At least one replica is paused.
     Paused,
-    /// Not every replica answers.
+    /// Nobody has asked since something may have paused them.
     Unknown,
+    /// Every replica that answers was told to let clients go on; at least one doesn't answer.
+    Unreachable,
 }
 
 /// What is wanted.
@@ -303,7 +305,8 @@ pub fn next(goal: Goal, plan: Plan, world: &World) -> Next {
         return Next::Do(Step::Resume);
     }
     if sides.of(serving).gate.forced {
-        return Next::Wait(Wait::Forced);
+        let resume = moving.is_none() && world.clients == Clients::Unreachable;
+        return if resume { Next::Do(Step::Resume) } else { Next::Wait(Wait::Forced) };
     }
     // Under the fence no stream changes but by our own steps, and clients wait.
     if !world.fenced
@@ -312,6 +315,8 @@ pub fn next(goal: Goal, plan: Plan, world: &World) -> Next {
         return step;
     }
     match moving {
+        // A replica that doesn't answer holds nothing else up.
+        None if world.clients == Clients::Unreachable => Next::Do(Step::Resume),
         None => Next::Settled,
         Some(wanted) if wanted != term + 1 => Next::Wait(Wait::NotNext(wanted)),
         Some(wanted) => advance(wanted, goal, plan, sides.of(serving), world),
@@ -399,7 +404,7 @@ fn advance(term: u32, goal: Goal, plan: Plan, old: &Seen, world: &World) -> Next
             return Next::Do(Step::Intend(term));
         }
         return match world.clients {
-            Clients::Flowing | Clients::Unknown => Next::Do(Step::Pause),
+            Clients::Flowing | Clients::Unknown | Clients::Unreachable => Next::Do(Step::Pause),
             Clients::NoProxy | Clients::Paused => Next::Do(Step::Fence(term)),
         };
     }
@@ -432,7 +437,7 @@ fn force(term: u32, world: &World) -> Option<Next> {
         }
         return match world.clients {
             Clients::Paused | Clients::Unknown => Some(Next::Do(Step::Resume)),
-            Clients::NoProxy | Clients::Flowing => None,
+            Clients::NoProxy | Clients::Flowing | Clients::Unreachable => None,
         };
     }
     // What the other side knows of a later term counts more than a wish.

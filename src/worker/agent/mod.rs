@@ -39,7 +39,7 @@ use super::{
 use crate::{
     api::OnFenceTimeout,
     stores::postgres::{
-        Postgres, QueryError,
+        Postgres, QueryError, conductor as claims,
         connect::chain,
         replication::{self, Names, Stream, Table},
     },
@@ -249,7 +249,13 @@ impl<'a> Agent<'a> {
         let query = |side| move |source| Halt::Query { side, source };
         let blue = doors.blue.open(stop).await.map_err(door(Side::Blue))?;
         let green = doors.green.open(stop).await.map_err(door(Side::Green))?;
-        let tables = BothTables::read(&blue, &green, &self.task.action.tables).await?;
+        let done = claims::copy_done(&green, &self.names).await.map_err(query(Side::Green))? == Some(true);
+        let patterns = &self.task.action.tables;
+        let tables = if done {
+            BothTables::read_again(&blue, &green, patterns).await?
+        } else {
+            BothTables::read(&blue, &green, patterns).await?
+        };
         replication::install(&blue, &self.names, &tables.source, true).await.map_err(query(Side::Blue))?;
         replication::install(&green, &self.names, &tables.target, false).await.map_err(query(Side::Green))?;
         // Both, before anything is decided from what either says.
@@ -318,12 +324,22 @@ impl<'a> Agent<'a> {
     }
 
     async fn try_to_leave(&self, stop: &CancellationToken) -> Result<Vec<String>, Halt> {
-        let doors = self.doors();
+        let mut doors = self.doors();
         let door = |side| move |source| Halt::Door { side, source };
         let query = |side| move |source| Halt::Query { side, source };
         let blue = doors.blue.open(stop).await.map_err(door(Side::Blue))?;
         let green = doors.green.open(stop).await.map_err(door(Side::Green))?;
         let sides = [(Side::Blue, &blue), (Side::Green, &green)];
+        // An agent that still conducts would make anew what is taken away.
+        for (side, session) in sides {
+            if claims::has_been(session, &self.names).await.map_err(query(side))? {
+                match doors.of_mut(side).take_over(session, &self.own_name).await {
+                    // Another server than it was has something of ours all the same, if it was copied from the first.
+                    Ok(_) | Err(DoorError::OtherServer { .. }) => {}
+                    Err(source) => return Err(Halt::Door { side, source }),
+                }
+            }
+        }
         // Subscriptions first, of both: each would read again from the other's slot.
         for (side, session) in sides {
             for stream in Stream::ALL {

@@ -176,11 +176,14 @@ impl Run<'_> {
                 self.flipped_before = orders.flipped;
             }
             Step::Open(term) if self.conductor.clients == Clients::NoProxy => self.moved(term),
-            Step::Resume => {
-                if self.conductor.held_since.is_some() && self.conductor.known > 0 {
-                    self.moved(self.conductor.known);
+            Step::Resume => match goal {
+                Goal::Move(term) | Goal::Force(term)
+                    if self.conductor.held_since.is_some() && self.conductor.known >= term =>
+                {
+                    self.moved(term);
                 }
-            }
+                Goal::Move(_) | Goal::Force(_) | Goal::Try(_) | Goal::Stay => {}
+            },
             Step::Lift => {
                 if let Goal::Try(term) = goal {
                     self.tried = Some(term);

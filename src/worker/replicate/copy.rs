@@ -27,7 +27,7 @@ use super::door::{Door, DoorError};
 use crate::{
     api::ReplicateAction,
     stores::postgres::{
-        QueryError, Session,
+        QueryError, Session, conductor,
         replication::{self, Kind, Names, Stream, SubscribeError, Table},
         slot::{self, SlotError},
         snapshot_copy::{self, CopyError, Part},
@@ -122,10 +122,16 @@ impl Copy<'_> {
     pub async fn ensure(&self) -> Result<(), CopyHalt> {
         let source = self.source.open(self.stop).await?;
         let target = self.target.open(self.stop).await?;
-        let tables = self.tables(&source, &target).await?;
-        match self.begun(&target).await? {
-            Some(true) => return Ok(()),
-            Some(false) => {
+        let begun = conductor::copy_done(&target, self.names).await?;
+        if begun == Some(true) {
+            return Ok(());
+        }
+        let tables = BothTables::read(&source, &target, &self.action.tables).await?;
+        // An earlier beginning may have met other tables.
+        replication::publish(&source, self.names, &tables.source).await?;
+        replication::publish(&target, self.names, &tables.target).await?;
+        match begun {
+            Some(_) => {
                 self.progress.restarts.fetch_add(1, Ordering::Relaxed);
                 self.throw_away(&source, &target, &tables.target).await?;
             }
@@ -152,16 +158,6 @@ impl Copy<'_> {
             target.run(&format!("ANALYZE {}", table.name)).await?;
         }
         Ok(())
-    }
-
-    async fn tables(&self, source: &Session, target: &Session) -> Result<BothTables, CopyHalt> {
-        BothTables::read(source, target, &self.action.tables).await
-    }
-
-    /// Whether a copy was begun, and if so whether it was done.
-    async fn begun(&self, target: &Session) -> Result<Option<bool>, CopyHalt> {
-        let rows = target.rows(&format!("SELECT done FROM {}.copy", self.names.schema()), &[]).await?;
-        Ok(rows.first().map(|row| row.get(0)))
     }
 
     async fn begin(&self, target: &Session) -> Result<(), CopyHalt> {
@@ -271,10 +267,21 @@ impl BothTables {
         if let Some(first) = differences(&from, &to).into_iter().next() {
             return Err(CopyHalt::Refused(first));
         }
+        Ok(Self::shared(from, to))
+    }
+
+    /// Reads them as they are by now, long after the copy: what has become different is for the streams to say.
+    pub async fn read_again(source: &Session, target: &Session, patterns: &[String]) -> Result<Self, CopyHalt> {
+        let from = replication::tables(source, patterns).await?;
+        let to = replication::tables(target, patterns).await?;
+        Ok(Self::shared(from, to))
+    }
+
+    fn shared(from: Vec<Table>, to: Vec<Table>) -> Self {
         // The target may have tables that the source hasn't; they are nobody's business here.
         let of_source = |table: &Table| from.iter().any(|there| there.name == table.name);
         let target = to.into_iter().filter(of_source).collect();
-        Ok(Self { source: from, target })
+        Self { source: from, target }
     }
 }
 

@@ -5,4 +5,3 @@ FROM pg_catalog.pg_stat_activity AS activity
 WHERE activity.application_name LIKE $1::text
     AND activity.application_name <> $2::text
     AND activity.pid <> pg_catalog.pg_backend_pid()
-    AND activity.backend_type = 'client backend'

@@ -8,6 +8,7 @@ pub mod history;
 pub mod ident;
 pub mod index;
 pub mod lint;
+pub mod movable;
 pub mod pgbouncer;
 pub mod redact;
 pub mod replication;

@@ -2,7 +2,7 @@
 
 use super::{
     ident::QualifiedName,
-    replication::like,
+    movable::like,
     session::{QueryError, Session},
 };
 

@@ -11,115 +11,8 @@
 //! session that holds the fence. Nothing else decides: whoever comes after a crash reads the rows and takes the next step
 //! from there.
 
+pub use super::world::{Clients, Pair, Seen, Side, StreamState, World, source};
 use crate::stores::postgres::{gate::Gate, replication::Stream};
-
-/// One of the two stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Side {
-    /// The one that is copied: `from`.
-    Blue,
-    /// The copy: `to`.
-    Green,
-}
-
-impl Side {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Blue, Self::Green];
-
-    /// The other one.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Blue => Self::Green,
-            Self::Green => Self::Blue,
-        }
-    }
-
-    /// The side that serves in a term.
-    pub fn serving(term: u32) -> Self {
-        if term.is_multiple_of(2) { Self::Blue } else { Self::Green }
-    }
-
-    /// The stream that leads away from this side.
-    pub fn feeds(self) -> Stream {
-        match self {
-            Self::Blue => Stream::Forward,
-            Self::Green => Stream::Reverse,
-        }
-    }
-
-    /// As people call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Blue => "blue",
-            Self::Green => "green",
-        }
-    }
-}
-
-/// The side that a stream leads away from.
-pub fn source(stream: Stream) -> Side {
-    match stream {
-        Stream::Forward => Side::Blue,
-        Stream::Reverse => Side::Green,
-    }
-}
-
-/// Something of either side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pair<T> {
-    /// Blue's.
-    pub blue: T,
-    /// Green's.
-    pub green: T,
-}
-
-impl<T> Pair<T> {
-    /// One side's.
-    pub fn of(&self, side: Side) -> &T {
-        match side {
-            Side::Blue => &self.blue,
-            Side::Green => &self.green,
-        }
-    }
-
-    /// One side's, to change it.
-    pub fn of_mut(&mut self, side: Side) -> &mut T {
-        match side {
-            Side::Blue => &mut self.blue,
-            Side::Green => &mut self.green,
-        }
-    }
-}
-
-/// What is there of a stream: a slot on its source, a subscription on the other side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum StreamState {
-    /// Neither.
-    Absent,
-    /// One without the other, or a slot whose WAL is gone: of no use.
-    Broken,
-    /// Both, and nothing is applied.
-    Ready,
-    /// Both, and changes are applied.
-    Enabled,
-}
-
-/// Where clients stand that come through PgBouncer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Clients {
-    /// There is no PgBouncer to pause.
-    NoProxy,
-    /// No replica is paused.
-    Flowing,
-    /// At least one replica is paused.
-    Paused,
-    /// Nobody has asked since something may have paused them.
-    Unknown,
-    /// Every replica that answers was told to let clients go on; at least one doesn't answer.
-    Unreachable,
-}
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,47 +32,6 @@ pub enum Goal {
 pub struct Plan {
     /// The side that does not serve is fed by the side that does.
     pub way_back: bool,
-}
-
-/// What was seen of one side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its gate.
-    pub gate: Gate,
-    /// Each of its tables has the gate's trigger.
-    pub guarded: bool,
-}
-
-/// What is true, as far as it was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub struct World {
-    /// Each side, if it answers.
-    pub sides: Pair<Option<Seen>>,
-    /// The highest term that this process knows to be committed, whoever answers now.
-    pub known: u32,
-    /// The streams, each if both of its sides answer.
-    pub forward: Option<StreamState>,
-    /// Likewise.
-    pub reverse: Option<StreamState>,
-    /// The stream to the side that doesn't serve is close enough behind for a fence to be short.
-    pub close: bool,
-    /// A transaction that writes is open for so long that a fence would wait for it.
-    pub busy: bool,
-    /// The tables that the migration names aren't those that were copied any more.
-    pub changed: bool,
-    /// Where clients stand.
-    pub clients: Clients,
-    /// Where the Service leads, if something answered there.
-    pub leads_to: Option<Side>,
-    /// This process holds the fence on the side that serves.
-    pub fenced: bool,
-    /// Since then everything committed there shows on the other side, durably.
-    pub caught_up: bool,
-    /// Since then the other side's sequences were raised.
-    pub sequences: bool,
-    /// Since then the stream back was moved past everything that came by replication.
-    pub advanced: bool,
 }
 
 /// A thing to do. Each may be done again.
@@ -450,19 +302,6 @@ fn force(term: u32, world: &World) -> Option<Next> {
 }
 
 impl World {
-    /// What is there of a stream, if it was seen.
-    pub fn stream(&self, stream: Stream) -> Option<StreamState> {
-        match stream {
-            Stream::Forward => self.forward,
-            Stream::Reverse => self.reverse,
-        }
-    }
-
-    /// The term that is committed, if both sides were seen.
-    pub fn term(&self) -> Option<u32> {
-        Some(self.sides.blue?.gate.term.max(self.sides.green?.gate.term))
-    }
-
     /// What is true after a step that succeeded, for those that are [`Step::is_urgent`].
     #[must_use]
     pub fn after(mut self, step: Step) -> Self {
@@ -503,52 +342,5 @@ impl World {
             | Step::ShutLate(_) => {}
         }
         self
-    }
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Guard(side) => write!(f, "put the gate on {}", side.as_str()),
-            Self::Mend(side) => write!(f, "put {}'s gate right", side.as_str()),
-            Self::Lift => f.write_str("lift the fence"),
-            Self::Resume => f.write_str("let clients go on"),
-            Self::Prepare(stream) => write!(f, "prepare the stream from {}", source(*stream).as_str()),
-            Self::Drop(stream) => write!(f, "drop the stream from {}", source(*stream).as_str()),
-            Self::Enable(stream) => write!(f, "enable the stream from {}", source(*stream).as_str()),
-            Self::Intend(term) => write!(f, "begin the move of term {term}"),
-            Self::Pause => f.write_str("make clients wait"),
-            Self::Fence(_) => f.write_str("hold writes"),
-            Self::CatchUp => f.write_str("let the other side catch up"),
-            Self::Sequences => f.write_str("raise the sequences"),
-            Self::Advance(stream) => write!(f, "move the stream from {} on", source(*stream).as_str()),
-            Self::Commit(term) => write!(f, "commit the move of term {term}"),
-            Self::Open(term) => write!(f, "open {}'s gate", Side::serving(*term).as_str()),
-            Self::Force(term) => write!(f, "move to {} by force", Side::serving(*term).as_str()),
-            Self::ShutLate(term) => write!(f, "shut {}'s gate", Side::serving(*term).other().as_str()),
-        }
-    }
-}
-
-impl std::fmt::Display for Wait {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Store(side) => write!(f, "{} to answer", side.as_str()),
-            Self::Flip(side) => write!(f, "the Service to lead to {}", side.as_str()),
-            Self::Lag(stream) => write!(f, "the stream from {} to catch up", source(*stream).as_str()),
-            Self::SchemaChanged => f.write_str(
-                "a person: tables were made, dropped or changed since the copy; change them back, or leave and copy again",
-            ),
-            Self::LongTransaction => f.write_str("a transaction that writes and is open for long"),
-            Self::StreamLost(stream) => write!(
-                f,
-                "a person: the stream from {} is gone; copy or verify the other side again",
-                source(*stream).as_str()
-            ),
-            Self::Forced => {
-                f.write_str("a person: traffic was moved by force, and what stayed behind is theirs to judge")
-            }
-            Self::NotNext(term) => write!(f, "another request: term {term} isn't the next"),
-        }
     }
 }

@@ -12,6 +12,9 @@ mod http;
 mod observe;
 mod run;
 pub mod state;
+mod steps;
+mod words;
+mod world;
 
 use std::time::{Duration, Instant};
 

@@ -242,6 +242,13 @@ impl Bench {
         }))
     }
 
+    /// Puts a URI with these options into a side's Secret, past whatever may be cut.
+    pub fn write_uri_with(&self, side: Side, options: &str) {
+        let port = self.port(side);
+        let uri = format!("postgres://postgres:{PASSWORD_IN_URI}@127.0.0.1:{port}/{}?{options}", self.database);
+        std::fs::write(self.folder.join(side.as_str()), uri).expect("the folder is ours");
+    }
+
     /// A store as the agent has it.
     pub fn store(&self, side: Side) -> Postgres {
         Postgres::new(self.folder.join(side.as_str()), "test")

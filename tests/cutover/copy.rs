@@ -177,6 +177,35 @@ async fn a_server_without_logical_wal_or_with_the_defaults_of_a_stream_is_refuse
 }
 
 #[tokio::test]
+async fn a_role_that_may_not_do_what_the_move_needs_is_told_each_thing() {
+    let servers = Servers::shared();
+    let bench = Bench::new(&servers).await;
+    let role = format!("plain_{}", bench.database);
+    for side in Side::ALL {
+        let made = format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'p'; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC; GRANT SELECT \
+             ON ALL TABLES IN SCHEMA public TO {role}"
+        );
+        run(&bench.connect(side).await, &made).await;
+        bench.write_uri(side, &role, "p");
+    }
+    let verdict = bench.agent(&ReplicateTask { role: Role::Preflight, ..bench.task() }).end().await;
+    let text = format!("{verdict:#?}");
+    // Who the server is can't even be read: said first, as nothing else can be decided without it.
+    assert_eq!(verdict.outcome, Outcome::Refused, "{text}");
+    for what in ["make a schema of our own", "make a replication slot", "make a subscription", "read who the server is"]
+    {
+        assert!(text.contains(what), "{what}: {text}");
+    }
+    for side in Side::ALL {
+        run(&bench.connect(side).await, "GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC").await;
+    }
+    let verdict = bench.agent(&ReplicateTask { role: Role::Preflight, ..bench.task() }).end().await;
+    let rules: Vec<_> = verdict.findings.iter().map(|finding| finding.rule.as_str()).collect();
+    assert!(rules.contains(&"not-owner") && rules.contains(&"no-right"), "{verdict:#?}");
+}
+
+#[tokio::test]
 async fn rows_in_the_new_store_are_never_touched() {
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;

@@ -22,6 +22,9 @@ const SCHEDULES: u64 = 20;
 /// How long connections stay cut.
 const CUT: Duration = Duration::from_millis(700);
 
+/// How long nothing arrives.
+const SILENCE: Duration = Duration::from_secs(4);
+
 /// The steps of a move, as the agent's log names them.
 const STEPS: [&str; 13] = [
     "begin the move of term",
@@ -47,13 +50,16 @@ enum Fault {
     Freeze,
     /// Its connections to both servers are cut, and the streams', for a while.
     Cut,
+    /// The same, but nobody is told: what is sent just doesn't arrive, for longer than a server's silence is borne.
+    Silence,
     /// Blue crashes and comes up again.
     CrashBlue,
     /// Green does.
     CrashGreen,
 }
 
-const FAULTS: [Fault; 5] = [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::CrashBlue, Fault::CrashGreen];
+const FAULTS: [Fault; 6] =
+    [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::CrashBlue, Fault::CrashGreen, Fault::Silence];
 
 /// What happens in one schedule.
 #[derive(Clone, Copy, Debug)]
@@ -69,14 +75,14 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Steps and faults are coprime in number, so that few seeds meet many pairs.
+    /// So that few seeds meet many pairs of step and fault, in both moves.
     fn of(seed: u64) -> Self {
         let at = |number: u64, of: usize| usize::try_from(number).expect("small") % of;
         Self {
             term: 1 + u32::try_from(seed / 3 % 2).expect("0 or 1"),
             step: STEPS[at(seed, STEPS.len() - usize::from(seed % 7 != 6))],
             after: seed * 7 % 11,
-            fault: FAULTS[at(seed * 3 + seed / 5, FAULTS.len())],
+            fault: FAULTS[at(seed * 5 + seed / 6, FAULTS.len())],
         }
     }
 }
@@ -123,6 +129,13 @@ async fn play(servers: &mut Servers, schedule: Schedule, seed: u64) -> String {
                     bench.agents_way.0.cut();
                     bench.agents_way.1.cut();
                     tokio::time::sleep(CUT).await;
+                    bench.agents_way.0.mend();
+                    bench.agents_way.1.mend();
+                }
+                Fault::Silence => {
+                    bench.agents_way.0.fall_silent();
+                    bench.agents_way.1.fall_silent();
+                    tokio::time::sleep(SILENCE).await;
                     bench.agents_way.0.mend();
                     bench.agents_way.1.mend();
                 }

@@ -244,6 +244,26 @@ async fn a_slot_and_a_snapshot_taken_beside_it_differ_by_what_commits_between_an
 }
 
 #[tokio::test]
+async fn a_slot_with_its_snapshot_is_made_with_tls_and_without() {
+    let servers = Servers::shared();
+    let bench = Bench::with_schema(&servers, SCHEMA).await;
+    for (mode, tls) in [("disable", false), ("require", true)] {
+        bench.write_uri_with(Side::Blue, &format!("sslmode={mode}"));
+        let session = bench.session(Side::Blue).await;
+        let in_use: bool =
+            session.value("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await.unwrap();
+        assert_eq!(in_use, tls, "{mode}");
+        let name = format!("{}_{mode}", bench.database);
+        let exported = slot::create_exported(&bench.store(Side::Blue), &name).await.unwrap();
+        snapshot_copy::import(&session, &exported.snapshot).await.unwrap();
+        session.roll_back().await.unwrap();
+        drop(exported);
+        slot::drop_slot(&session, &name).await.unwrap();
+        assert_eq!(slot::state(&session, &name).await.unwrap(), None, "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn an_advanced_slot_goes_back_when_its_server_crashes_but_a_reader_told_where_to_begin_does_not() {
     let mut servers = Servers::start();
     let bench = Bench::with_schema(&servers, SCHEMA).await;

@@ -19,6 +19,8 @@ pub struct Table {
     pub kind: Kind,
     /// Names and types of the columns that are copied, in the table's order. Generated ones aren't.
     pub columns: Vec<Column>,
+    /// Whether the role is its owner, or a member of it.
+    pub owned: bool,
     /// Whether the server can tell its rows apart in a stream of changes.
     pub has_identity: bool,
     /// Size on disk, in pages of the server's.
@@ -54,6 +56,7 @@ pub async fn tables(session: &Session, patterns: &[String]) -> Result<Vec<Table>
             oid: row.get("oid"),
             kind: if row.get::<_, bool>("partitioned") { Kind::Partitioned } else { Kind::Plain },
             columns: names.into_iter().zip(types).map(|(name, type_name)| Column { name, type_name }).collect(),
+            owned: row.get("owned"),
             has_identity: row.get("has_identity"),
             pages: row.get("pages"),
         }
@@ -81,6 +84,10 @@ pub struct Rights {
     pub may_subscribe: bool,
     /// Set `session_replication_role`.
     pub may_set_role: bool,
+    /// Say where a subscription begins.
+    pub may_begin_after: bool,
+    /// Read who the server is.
+    pub may_identify: bool,
 }
 
 /// Reads the settings that replication depends on, in the server's base units, and what is in use of them.
@@ -99,6 +106,8 @@ pub async fn rights(session: &Session) -> Result<Rights, QueryError> {
         may_replicate: row.get("may_replicate"),
         may_subscribe: row.get("may_subscribe"),
         may_set_role: row.get("may_set_role"),
+        may_begin_after: row.get("may_begin_after"),
+        may_identify: row.get("may_identify"),
     })
 }
 

@@ -189,6 +189,7 @@ mod tests {
                 Column { name: "id".into(), type_name: "bigint".into() },
                 Column { name: "a\"b".into(), type_name: "text".into() },
             ],
+            owned: true,
             has_identity: true,
             pages,
         }

@@ -325,6 +325,7 @@ mod tests {
             oid: 1,
             kind: Kind::Plain,
             columns: columns.iter().map(column).collect(),
+            owned: true,
             has_identity: true,
             pages: 0,
         }

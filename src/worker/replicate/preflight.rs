@@ -24,6 +24,11 @@ const OLDEST_VERSION: i64 = 150_000;
 /// 5 s is what clients would see as a lag at every change of direction.
 const MAX_RETRY_INTERVAL: i64 = 200;
 
+/// Rule: the role lacks a right.
+const NO_RIGHT: &str = "no-right";
+/// What it may not do, where everything else depends on it.
+const IDENTIFY: &str = "read who the server is";
+
 /// Which of the two is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -59,7 +64,31 @@ pub async fn preflight(
         findings.extend(settings(part, &needs, session).await?);
         findings.extend(rights(part, &needs, session).await?);
     }
-    let (blue, green) = (replication::identity(&from).await?, replication::identity(&to).await?);
+    // Without these nothing else can be asked.
+    if findings.iter().any(|finding| finding.rule == NO_RIGHT && finding.message.contains(IDENTIFY)) {
+        return Ok(findings);
+    }
+    match contents(task, [source, target], [&from, &to], &mut findings).await {
+        Ok(()) => {}
+        // 42501: said with the object's name, as the server says it.
+        Err(QueryError::Refused(refusal)) if refusal.sqlstate == "42501" => findings.push(error(
+            NO_RIGHT,
+            format!("A store refused a question: {refusal}."),
+            "Use the credentials of the tables' owner.",
+        )),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(findings)
+}
+
+/// What is in the stores, and whether they reach each other.
+async fn contents(
+    task: &ReplicateTask,
+    [source, target]: [&Door; 2],
+    [from, to]: [&Session; 2],
+    findings: &mut Vec<Finding>,
+) -> Result<(), QueryError> {
+    let (blue, green) = (replication::identity(from).await?, replication::identity(to).await?);
     if blue.system_identifier == green.system_identifier && blue.database == green.database {
         findings.push(error(
             "same-store",
@@ -67,30 +96,32 @@ pub async fn preflight(
             "Point the new store's Secret at the new server.",
         ));
     }
-    let from_tables = replication::tables(&from, &task.action.tables).await?;
-    let to_tables = replication::tables(&to, &task.action.tables).await?;
+    let from_tables = replication::tables(from, &task.action.tables).await?;
+    let to_tables = replication::tables(to, &task.action.tables).await?;
     let same = |message| error("tables-differ", message, "Bring the new store's schema in line first.");
     findings.extend(differences(&from_tables, &to_tables).into_iter().map(same));
+    findings.extend(owners(Part::Source, &from_tables));
     findings.extend(identities(Part::Source, &from_tables));
     if task.action.way_back {
         let of_source = |table: &&Table| from_tables.iter().any(|there| there.name == table.name);
         let shared: Vec<_> = to_tables.iter().filter(of_source).cloned().collect();
         findings.extend(identities(Part::Target, &shared));
     }
-    findings.extend(rows(&to, &source.names, &from_tables, &to_tables).await?);
-    findings.extend(sequences(task, &from, &to, &from_tables, &to_tables).await?);
-    for what in replication::left_out(&from, &task.action.tables).await? {
+    findings.extend(owners(Part::Target, &to_tables));
+    findings.extend(rows(to, &source.names, &from_tables, &to_tables).await?);
+    findings.extend(sequences(task, from, to, &from_tables, &to_tables).await?);
+    for what in replication::left_out(from, &task.action.tables).await? {
         findings.push(warning(
             "not-replicated",
             format!("Logical replication leaves out {what}."),
             "Carry it over by yourself, or leave it behind.",
         ));
     }
-    findings.extend(reachable(Part::Target, &to, source, Stream::Forward).await?);
+    findings.extend(reachable(Part::Target, to, source, Stream::Forward).await?);
     if task.action.way_back {
-        findings.extend(reachable(Part::Source, &from, target, Stream::Reverse).await?);
+        findings.extend(reachable(Part::Source, from, target, Stream::Reverse).await?);
     }
-    Ok(findings)
+    Ok(())
 }
 
 /// What a store is there for.
@@ -177,7 +208,7 @@ async fn rights(part: Part, needs: &Needs, session: &Session) -> Result<Vec<Find
     let mut lacks = |missing: bool, what: &str, advice: &str| {
         if missing {
             let message = format!("{}: the role {} may not {what}.", part.name(), rights.role);
-            findings.push(error("no-right", message, advice));
+            findings.push(error(NO_RIGHT, message, advice));
         }
     };
     lacks(!rights.may_create, "make a schema of our own", "Grant it CREATE on the database.");
@@ -192,12 +223,38 @@ async fn rights(part: Part, needs: &Needs, session: &Session) -> Result<Vec<Find
         "Make it a superuser for the time of the move, or from PostgreSQL 16 on grant it pg_create_subscription.",
     );
     lacks(
+        needs.subscribes && needs.publishes && !rights.may_begin_after,
+        "say where the stream back begins",
+        "Run GRANT EXECUTE ON FUNCTION pg_replication_origin_advance(text, pg_lsn) for it.",
+    );
+    lacks(
+        !rights.may_identify,
+        IDENTIFY,
+        "Run GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint() for it.",
+    );
+    lacks(
         needs.copies_in && !rights.may_set_role,
         "load rows without firing their triggers",
         "Make it a superuser for the time of the move, or from PostgreSQL 15 on run GRANT SET ON PARAMETER \
          session_replication_role.",
     );
     Ok(findings)
+}
+
+fn owners(part: Part, tables: &[Table]) -> Vec<Finding> {
+    let foreign = tables.iter().filter(|table| !table.owned);
+    let finding = |table: &Table| {
+        error(
+            "not-owner",
+            format!(
+                "{}: the role can't publish {} or put the gate on it, as it isn't its owner.",
+                part.name(),
+                table.name
+            ),
+            "Make the role a member of the owner, or use the owner's credentials in the Secret.",
+        )
+    };
+    foreign.map(finding).collect()
 }
 
 fn identities(part: Part, tables: &[Table]) -> Vec<Finding> {

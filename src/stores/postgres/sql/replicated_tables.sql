@@ -5,6 +5,7 @@ SELECT
     relation.relname::text AS name,
     relation.oid AS oid,
     relation.relkind = 'p' AS partitioned,
+    pg_catalog.pg_has_role(relation.relowner, 'USAGE') AS owned,
     coalesce(col.names, '{}') AS columns,
     coalesce(col.types, '{}') AS types,
     relation.relreplident = 'f'

@@ -4,7 +4,7 @@ use alongside::{
     api::{OnFenceTimeout, Span},
     worker::{
         agent::{
-            course::Side,
+            course::{Side, StreamState},
             state::{AttemptOutcome, Command, State},
         },
         replicate::task::{ReplicateTask, Role},
@@ -296,4 +296,29 @@ async fn a_task_to_leave_ends_the_agent_that_still_conducts_and_leaves_nothing()
     // Twice is once.
     let verdict = bench.agent(&ReplicateTask { role: Role::Leave, ..bench.task() }).end().await;
     assert_eq!(verdict.outcome, Outcome::Succeeded, "{verdict:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_way_back_no_stream_and_no_slot_is_left_after_the_cut_over() {
+    let servers = Servers::shared();
+    let bench = Bench::new(&servers).await;
+    let load = Load::start(&[bench.service.port()], &bench.database, 3);
+    let mut task = bench.task();
+    task.action.way_back = false;
+    let agent = bench.settled_agent(&task).await;
+    let _operator = bench.operator(&agent.caller);
+    agent.caller.order("/cut-over", Some(1)).await;
+    let state = agent.until_settled_in(1).await;
+    assert_eq!((state.forward.state, state.reverse.state), (Some(StreamState::Absent), Some(StreamState::Absent)));
+    load.go_on_for(50).await;
+    load.stop().await.settle(&bench.connect(Side::Green).await, "a move for good").await;
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()";
+    for side in Side::ALL {
+        let count: i64 = bench.connect(side).await.query_one(slots, &[]).await.unwrap().get(0);
+        assert_eq!(count, 0, "{}", side.as_str());
+    }
+    agent.caller.order("/back", Some(2)).await;
+    agent
+        .until("it says why not", |state| state.waits_for.as_deref() == Some("the stream from green to catch up"))
+        .await;
 }

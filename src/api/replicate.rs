@@ -7,7 +7,7 @@ use super::{scalar::Span, spec::SecretKey};
 
 /// Keeps the new store in step with the old: the first copy, then every change as it is committed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ReplicateAction {
     /// Name of the store that is copied, from `spec.stores`.
     #[schemars(length(min = 1, max = 63))]
@@ -42,7 +42,7 @@ impl ReplicateAction {
 
 /// How writes are held while traffic moves from one store to another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Fence {
     /// The PgBouncer that clients come through: they wait there instead of failing. Without it, a client that writes during the cut-over gets SQLSTATE 25006 and must connect and try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ impl Fence {
 
 /// A PgBouncer, each replica of which is paused and resumed by its admin console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PgBouncer {
     /// Secret in the same namespace whose key holds the admin console's URI (`postgres://admin:password@host:6432/pgbouncer`).
     pub admin_secret_ref: SecretKey,
@@ -84,4 +84,35 @@ pub enum OnFenceTimeout {
     PreferTraffic,
     /// Traffic stays until it can move without losing a write.
     PreferData,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_example_writes_is_read_and_the_rest_has_defaults() {
+        let action: ReplicateAction = serde_json::from_value(serde_json::json!({
+            "from": "blue", "to": "green", "tables": ["public.*"], "parallelism": 4, "wayBack": true
+        }))
+        .unwrap();
+        assert!(action.way_back && !action.unlimited_wal);
+        let fence: Fence = serde_json::from_value(serde_json::json!({
+            "pgbouncer": {
+                "adminSecretRef": {"name": "pgbouncer-admin", "key": "uri"},
+                "service": "pgbouncer-pods",
+                "database": "orders"
+            },
+            "deadline": "5s"
+        }))
+        .unwrap();
+        assert_eq!(fence.deadline(), DEFAULT_FENCE_DEADLINE);
+        assert_eq!(Fence::default().deadline(), DEFAULT_FENCE_DEADLINE);
+        let few: ReplicateAction =
+            serde_json::from_value(serde_json::json!({"from": "a", "to": "b", "tables": ["s.t"]})).unwrap();
+        assert_eq!(few.copiers(), DEFAULT_PARALLELISM);
+        // Structural schemas know no `additionalProperties: false`.
+        let schema = serde_json::to_string(&schemars::schema_for!(ReplicateAction)).unwrap();
+        assert!(!schema.contains("additionalProperties"), "{schema}");
+    }
 }

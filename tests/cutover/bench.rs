@@ -412,8 +412,13 @@ impl Drop for Agent {
 
 /// A session on a port of loopback.
 pub async fn connect(port: u16, database: &str) -> Client {
+    connect_as("postgres", port, database).await
+}
+
+/// The same as somebody else.
+pub async fn connect_as(user: &str, port: u16, database: &str) -> Client {
     let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port).user("postgres").password(PASSWORD).dbname(database);
+    config.host("127.0.0.1").port(port).user(user).password(PASSWORD).dbname(database);
     let (client, connection) = config.application_name("test").connect(NoTls).await.expect("the server is up");
     tokio::spawn(connection);
     client

@@ -86,6 +86,11 @@ impl Load {
         self.done.load(Ordering::SeqCst)
     }
 
+    /// Writes refused so far with this SQLSTATE.
+    pub fn refused_with(&self, sqlstate: &str) -> usize {
+        self.account.lock().expect("no client panicked").refused_with(sqlstate)
+    }
+
     /// Waits until this many more writes are acknowledged.
     pub async fn go_on_for(&self, writes: u64) {
         let from = self.acknowledged();

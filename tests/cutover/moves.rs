@@ -14,7 +14,7 @@ use alongside::{
 use tokio_postgres::error::SqlState;
 
 use crate::{
-    bench::{Agent, Bench, DEADLINE, Servers, run},
+    bench::{Agent, Bench, DEADLINE, Servers, connect_as, run},
     load::Load,
     support::{
         pgbouncer::{PgBouncer, PoolMode},
@@ -321,4 +321,28 @@ async fn without_a_way_back_no_stream_and_no_slot_is_left_after_the_cut_over() {
     agent
         .until("it says why not", |state| state.waits_for.as_deref() == Some("the stream from green to catch up"))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pgbouncer_that_comes_back_unpaused_in_the_midst_lets_nobody_past_the_gate() {
+    let servers = Servers::shared();
+    let bench = Bench::new(&servers).await;
+    let bouncer = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
+    let load = Load::start(&[bouncer.port()], &bench.database, 4);
+    let agent = bench.settled_agent(&bench.task_behind(&[bouncer.port()])).await;
+    load.go_on_for(50).await;
+    // Nobody flips the Service yet: clients wait, until somebody lets them go on.
+    agent.caller.order("/cut-over", Some(1)).await;
+    agent.until("the flip is asked for", |state| state.flip_to == Some(Side::Green)).await;
+    let console = connect_as("admin", bouncer.port(), "pgbouncer").await;
+    console.simple_query(&format!("RESUME {}", bench.database)).await.unwrap();
+    within(DEADLINE, "clients are told to try again", async || {
+        let told = load.refused_with("25006");
+        if told > 10 { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    let _operator = bench.operator(&agent.caller);
+    agent.until_settled_in(1).await;
+    load.go_on_for(50).await;
+    load.stop().await.settle(&bench.connect(Side::Green).await, "a pooler that came back unpaused").await;
 }

@@ -9,6 +9,7 @@ use crate::{
     worker::{
         backfill::task::{FORMAT_VERSION, Role, Task},
         ladder::Ladder,
+        signed::PublicKey,
     },
 };
 
@@ -18,7 +19,7 @@ pub fn job(at: At<'_>, backfill: &BackfillAction, order: &JobOrder, image: &str)
 }
 
 /// What the worker is told. The plan says what is done; how fast, the spec says as it is by now.
-pub fn task(at: At<'_>, backfill: &BackfillAction, order: &JobOrder, key: &str) -> ConfigMap {
+pub fn task(at: At<'_>, backfill: &BackfillAction, order: &JobOrder, key: PublicKey) -> ConfigMap {
     let mut action = backfill.clone();
     let live = at.migration.spec.phases.iter().find(|phase| phase.name == order.phase);
     if let Some(live) = live.and_then(|phase| phase.backfill.as_ref()) {
@@ -40,7 +41,7 @@ pub fn task(at: At<'_>, backfill: &BackfillAction, order: &JobOrder, key: &str) 
         action,
         retry: Ladder::default(),
         lease: Task::LEASE,
-        key: Some(key.to_owned()),
+        key: Some(key),
     };
     worker::task(order, &task)
 }

@@ -23,6 +23,7 @@ use crate::{
         scripts::VersionedScript,
         world::{Finding, Weight},
     },
+    worker::signed::PublicKey,
 };
 
 /// Everything that a phase's questions and effects are made from.
@@ -73,7 +74,7 @@ fn plain_job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
 
 /// What the worker in a phase's Job is told. `None` where the Job runs no worker of ours.
 /// `scripts` are those that were frozen with the phase, `key` is what the worker knows the operator's requests by.
-pub fn task_of(at: At<'_>, order: &JobOrder, scripts: Option<&[VersionedScript]>, key: &str) -> Option<ConfigMap> {
+pub fn task_of(at: At<'_>, order: &JobOrder, scripts: Option<&[VersionedScript]>, key: PublicKey) -> Option<ConfigMap> {
     match plan::action(at.phase) {
         Action::Sql(sql) => sql::task(at, sql, order, scripts?),
         Action::Backfill(backfill) => Some(backfill::task(at, backfill, order, key)),

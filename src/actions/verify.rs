@@ -8,6 +8,7 @@ use crate::{
     engine::effect::{JobOrder, JobRole},
     worker::{
         ladder::Ladder,
+        signed::PublicKey,
         verify::task::{BarrierTask, DEFAULT_STATEMENT_TIMEOUT, FORMAT_VERSION, VerifyRole, VerifyTask},
     },
 };
@@ -22,7 +23,7 @@ pub fn job(at: At<'_>, verify: &VerifyAction, order: &JobOrder, image: &str) -> 
 }
 
 /// What the worker is told.
-pub fn task(at: At<'_>, verify: &VerifyAction, order: &JobOrder, key: &str) -> Option<ConfigMap> {
+pub fn task(at: At<'_>, verify: &VerifyAction, order: &JobOrder, key: PublicKey) -> Option<ConfigMap> {
     let role = role(order.role)?;
     let task = VerifyTask {
         format_version: FORMAT_VERSION,
@@ -38,7 +39,7 @@ pub fn task(at: At<'_>, verify: &VerifyAction, order: &JobOrder, key: &str) -> O
         statement_timeout: DEFAULT_STATEMENT_TIMEOUT,
         seed: None,
         retry: Ladder::default(),
-        key: (role == VerifyRole::Verify).then(|| key.to_owned()),
+        key: (role == VerifyRole::Verify).then_some(key),
     };
     Some(worker::task(order, &task))
 }

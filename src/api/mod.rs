@@ -5,6 +5,7 @@ pub mod action;
 pub mod backfill;
 pub mod crd;
 pub mod guard;
+pub mod replicate;
 pub mod rules;
 pub mod scalar;
 pub mod spec;
@@ -17,6 +18,7 @@ pub use action::{
 };
 pub use backfill::BackfillAction;
 pub use guard::{Guard, HoldPolicy, OnBreach, Ratio};
+pub use replicate::{Fence, OnFenceTimeout, PgBouncer, ReplicateAction};
 pub use scalar::{Percent, Span, Time};
 pub use spec::{
     Approval, DeletionPolicy, Migration, MigrationSpec, Phase, PodTemplate, PostgresStore, SecretKey, Store,

@@ -229,7 +229,7 @@ impl Performer<'_> {
         let job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
         let scripts = frozen.scripts.get(&order.phase).map(Vec::as_slice);
         if let Some(task) =
-            actions::task_of(at, order, scripts, &self.ctx.workers.public_key()).filter(|_| !order.tombstone)
+            actions::task_of(at, order, scripts, self.ctx.workers.public_key()).filter(|_| !order.tombstone)
         {
             self.create_task(task).await?;
         }

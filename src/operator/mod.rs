@@ -155,7 +155,7 @@ async fn signer(config: &Config) -> Result<Signer, OperatorError> {
             let text = tokio::fs::read(path).await.map_err(|error| OperatorError::SigningKey(error.into()))?;
             Signer::from_pem(&text)
         }
-        None => Signer::generate(),
+        None => Signer::generate().and_then(|key| Signer::from_pkcs8(&key)),
     };
     signer.map_err(|error| OperatorError::SigningKey(error.into()))
 }

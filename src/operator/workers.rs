@@ -29,7 +29,7 @@ use crate::{
         backfill::controls::{Controls, GuardReading},
         live::{self, Answer, Signals},
         progress::Figures,
-        signed::{HEADER, Signer},
+        signed::{PublicKey, Request, Signer, now as milliseconds},
     },
 };
 
@@ -96,7 +96,7 @@ impl Workers {
     }
 
     /// What workers are told to know us by.
-    pub fn public_key(&self) -> String {
+    pub fn public_key(&self) -> PublicKey {
         self.signer.public_key()
     }
 
@@ -314,13 +314,14 @@ impl Asking {
         path: &str,
         body: Vec<u8>,
     ) -> Result<reqwest::Response, AskError> {
-        let signature = self.signer.sign(method.as_str(), path, &self.migration, &body, now());
-        let request = self
-            .http
-            .request(method, format!("http://{address}:{}{path}", live::PORT))
-            .header(HEADER, signature)
-            .timeout(TIMEOUT)
-            .body(body);
+        let time = milliseconds();
+        let signed = Request { method: method.as_str(), path, uid: &self.migration, time, body: &body };
+        let headers = self.signer.headers(&signed);
+        let mut request = self.http.request(method, format!("http://{address}:{}{path}", live::PORT));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.timeout(TIMEOUT).body(body);
         let answer = request.send().await.map_err(AskError::Reach)?;
         if answer.status().is_success() { Ok(answer) } else { Err(AskError::Status(answer.status())) }
     }

@@ -22,9 +22,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     backfill::controls::Controls,
     progress::{Figures, Progress},
-    signed::{HEADER, Refused, Verifier},
+    signed::{PublicKey, Unsigned, Verifier, now},
 };
-use crate::api::Time;
 
 /// Where the exchange is.
 pub const EXCHANGE: &str = "/v1/exchange";
@@ -38,9 +37,9 @@ const FETCH_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Listens on the port that the operator asks on, for requests about this Migration by whoever holds the key. Without a free
 /// port the work is done all the same, and nobody sees how far it is.
-pub async fn serve(uid: &str, key: &str, progress: &Progress) -> Option<Live> {
+pub async fn serve(uid: &str, key: PublicKey, progress: &Progress) -> Option<Live> {
     let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, PORT));
-    let verifier = || Verifier::new(uid, &[key.to_owned()]);
+    let verifier = || Verifier { keys: vec![key], uid: uid.to_owned() };
     match Live::listen(address, verifier(), progress.clone()).await {
         Ok(live) => return Some(live),
         // A kernel without IPv6.
@@ -138,10 +137,9 @@ impl Live {
 }
 
 impl Surface {
-    fn listens_to(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
-        let header = headers.get(HEADER).and_then(|value| value.to_str().ok());
-        let now = Time(jiff::Timestamp::now().as_millisecond());
-        self.verifier.verify(method.as_str(), uri.path(), header, body, now)
+    fn listens_to(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<(), Unsigned> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        self.verifier.check(method.as_str(), uri.path(), header, body, now())
     }
 }
 

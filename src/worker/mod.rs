@@ -5,10 +5,12 @@
 //! says the same in one number ([`verdict::Outcome`]). It logs what it does; what it reports is all that the operator
 //! sees.
 
+pub mod agent;
 pub mod backfill;
 pub mod ladder;
 pub mod live;
 pub mod progress;
+pub mod replicate;
 pub mod signed;
 pub mod sql;
 pub mod task;
@@ -50,6 +52,22 @@ pub enum Command {
     /// Exit codes: 0 it is, 1 it is not or could not be proven, 2 wrong arguments, 3 refused until somebody changes
     /// something, 4 stopped by a signal.
     Verify(VerifyArgs),
+    /// Asks two stores whether a move between them can be made, makes it, or takes what it left out of them, as the task
+    /// says.
+    ///
+    /// Exit codes as of `sql`. Told to conduct, it ends only when it is told to leave or to stop.
+    Agent(AgentArgs),
+}
+
+/// Arguments of the agent.
+#[derive(Debug, clap::Args)]
+pub struct AgentArgs {
+    /// File with the task.
+    #[arg(long, value_name = "FILE", default_value = task::DEFAULT_PATH)]
+    pub task: PathBuf,
+    /// File to report to.
+    #[arg(long, value_name = "FILE", default_value = TERMINATION_LOG)]
+    pub termination_log: PathBuf,
 }
 
 /// Arguments of the `sql` worker.
@@ -85,6 +103,7 @@ pub async fn run(command: Command) -> ExitCode {
             (backfill::run_file(&task, controls, &stop).await, termination_log)
         }
         Command::Verify(VerifyArgs { task, termination_log }) => (run_verify(&task, &stop).await, termination_log),
+        Command::Agent(AgentArgs { task, termination_log }) => (run_agent(&task, &stop).await, termination_log),
     };
     signals.abort();
     report(&verdict, &termination_log).await;
@@ -101,6 +120,13 @@ async fn run_sql(task: &Path, stop: &CancellationToken) -> Verdict {
 async fn run_verify(task: &Path, stop: &CancellationToken) -> Verdict {
     match VerifyTask::read(task).await {
         Ok(task) => verify::run(&task, stop).await,
+        Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
+    }
+}
+
+async fn run_agent(task: &Path, stop: &CancellationToken) -> Verdict {
+    match replicate::ReplicateTask::read(task).await {
+        Ok(task) => agent::execute(&task, stop).await,
         Err(error) => Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
     }
 }

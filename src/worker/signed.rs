@@ -1,209 +1,246 @@
-//! Requests of the operator to its own workers, signed so that nobody else is listened to.
+//! Requests that the operator signs and a worker checks: Ed25519 over what is asked of whom and when.
 //!
-//! The signature is Ed25519 over method, path, UID of the Migration, time and body. A worker is told the public key in its
-//! task, so no secret has to reach it; the private key never leaves the operator's pod. It doesn't hide what is said, which
-//! is why nothing secret is said.
+//! The worker's task holds public keys alone, so no secret is in it. A request is good for one migration, one path, one
+//! body and [`WINDOW`]; within it a recorded one can be played again, so what it asks for must be idempotent.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use ring::{
-    rand::SystemRandom,
-    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
-};
-use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
-use sha2::{Digest, Sha256};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::{
-    api::{Span, Time},
-    engine::plan::hex,
-};
+/// How far the clocks of operator and worker may be apart, the request's way included.
+pub const WINDOW: Duration = Duration::from_mins(1);
+/// Header: the migration's UID.
+pub const UID_HEADER: &str = "alongside-uid";
+/// Header: milliseconds since the Unix epoch.
+pub const TIME_HEADER: &str = "alongside-time";
+/// Header: the signature, in hexadecimal digits.
+pub const SIGNATURE_HEADER: &str = "alongside-signature";
+/// What is signed begins with this, so that a signature means nothing anywhere else.
+const PURPOSE: &str = "alongside-worker-request-1";
 
-/// The header that carries the signature: the time in milliseconds and the signature in hexadecimal, a space between.
-pub const HEADER: &str = "alongside-signature";
-/// How far the clocks of two nodes may differ. For as long a request is remembered, so that it can't be repeated.
-const MAX_SKEW: Span = Span::secs(60);
-/// Requests that are remembered at most; more in that time would not be ours.
-const MAX_REMEMBERED: usize = 4096;
+/// An Ed25519 public key; 64 hexadecimal digits on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
 
-/// Signs what the operator asks.
-pub struct Signer(Ed25519KeyPair);
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// `GET` or `POST`.
+    pub method: &'a str,
+    /// Path and query, as sent.
+    pub path: &'a str,
+    /// The migration's UID.
+    pub uid: &'a str,
+    /// Milliseconds since the Unix epoch.
+    pub time: u64,
+    /// The body.
+    pub body: &'a [u8],
+}
 
-/// Why a key can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// Not PEM.
-    #[error("the file holds no private key in PEM (PKCS#8)")]
-    Pem(#[source] rustls::pki_types::pem::Error),
-    /// PEM of something else.
-    #[error("the private key is no Ed25519 key; make one with `openssl genpkey -algorithm ed25519`")]
-    Kind,
-    /// No randomness.
-    #[error("the system gave no randomness for a key")]
-    Random,
+/// Why a request isn't answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    /// A header is missing or no header of ours.
+    #[error("the request isn't signed")]
+    Missing,
+    /// It is about another migration.
+    #[error("the request is for another migration")]
+    OtherMigration,
+    /// It is from another time.
+    #[error("the request's time is more than {} s off", WINDOW.as_secs())]
+    Stale,
+    /// Nobody who is known has signed it.
+    #[error("the signature doesn't match")]
+    Forged,
+}
+
+/// A key can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no Ed25519 key: {0}")]
+pub struct BadKey(String);
+
+/// Signs requests. Its key never leaves it.
+pub struct Signer {
+    key: Ed25519KeyPair,
 }
 
 impl Signer {
-    /// A key for as long as this process lives.
-    pub fn generate() -> Result<Self, KeyError> {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Random)?;
-        Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map(Self).map_err(|_| KeyError::Kind)
+    /// With a private key in PKCS#8 (DER), version 1 or 2.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, BadKey> {
+        let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|error| BadKey(error.to_string()))?;
+        Ok(Self { key })
     }
 
-    /// A key that all replicas share.
-    pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
-        let der = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(KeyError::Pem)?;
-        // What OpenSSL and Helm write has no public key in it to check the private one against.
-        Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).map(Self).map_err(|_| KeyError::Kind)
+    /// With a private key in PEM, as `openssl genpkey -algorithm ed25519` writes it.
+    pub fn from_pem(text: &[u8]) -> Result<Self, BadKey> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|error| BadKey(error.to_string()))?;
+        Self::from_pkcs8(der.secret_pkcs8_der())
     }
 
-    /// What a worker knows the signer by, in hexadecimal.
-    pub fn public_key(&self) -> String {
-        hex(self.0.public_key().as_ref())
+    /// A new private key in PKCS#8 (DER).
+    pub fn generate() -> Result<Vec<u8>, BadKey> {
+        let random = ring::rand::SystemRandom::new();
+        let document = Ed25519KeyPair::generate_pkcs8(&random).map_err(|error| BadKey(error.to_string()))?;
+        Ok(document.as_ref().to_vec())
     }
 
-    /// The header's value for a request.
-    pub fn sign(&self, method: &str, path: &str, uid: &str, body: &[u8], now: Time) -> String {
-        let signature = self.0.sign(message(method, path, uid, body, now).as_bytes());
-        format!("{} {}", now.0, hex(signature.as_ref()))
+    /// The key that checks what this one signs.
+    pub fn public_key(&self) -> PublicKey {
+        let bytes = self.key.public_key().as_ref().try_into().expect("an Ed25519 public key has 32 bytes");
+        PublicKey(bytes)
+    }
+
+    /// The headers to send with a request.
+    pub fn headers(&self, request: &Request<'_>) -> [(&'static str, String); 3] {
+        let signature = hex(self.key.sign(&message(request)).as_ref());
+        [(UID_HEADER, request.uid.to_owned()), (TIME_HEADER, request.time.to_string()), (SIGNATURE_HEADER, signature)]
     }
 }
 
-/// Knows whether a request is the operator's.
-#[derive(Debug)]
+/// Checks requests.
+#[derive(Clone, Debug)]
 pub struct Verifier {
-    uid: String,
-    keys: Vec<Vec<u8>>,
-    seen: Mutex<BTreeSet<(i64, Vec<u8>)>>,
-}
-
-/// Why a request is not listened to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// No signature, or one that can't be read.
-    #[error("the request carries no signature")]
-    Unsigned,
-    /// By another key, or over another request.
-    #[error("the signature is not the operator's for this request")]
-    Foreign,
-    /// From another time.
-    #[error("the request is from another time: clocks differ, or it is old")]
-    Stale,
-    /// It has been here before.
-    #[error("the request has been made before")]
-    Repeated,
+    /// Keys of the operator: the one of now, and while it changes the one before.
+    pub keys: Vec<PublicKey>,
+    /// The migration's UID.
+    pub uid: String,
 }
 
 impl Verifier {
-    /// Listens to requests for the Migration with this UID by whoever holds one of these keys. A key that can't be read
-    /// matches nothing.
-    pub fn new(uid: &str, keys: &[String]) -> Self {
-        Self { uid: uid.to_owned(), keys: keys.iter().filter_map(|key| unhex(key)).collect(), seen: Mutex::default() }
-    }
-
-    /// Whether to listen.
-    pub fn verify(
+    /// Checks a request by its headers. `header` looks one up; `now` is milliseconds since the Unix epoch.
+    pub fn check<'a>(
         &self,
         method: &str,
         path: &str,
-        header: Option<&str>,
+        header: impl Fn(&str) -> Option<&'a str>,
         body: &[u8],
-        now: Time,
-    ) -> Result<(), Refused> {
-        let (at, signature) = header.and_then(|value| value.split_once(' ')).ok_or(Refused::Unsigned)?;
-        let at = Time(at.parse().map_err(|_| Refused::Unsigned)?);
-        let signature = unhex(signature).ok_or(Refused::Unsigned)?;
-        let message = message(method, path, &self.uid, body, at);
-        let valid =
-            |key: &Vec<u8>| UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).is_ok();
-        if !self.keys.iter().any(valid) {
-            return Err(Refused::Foreign);
+        now: u64,
+    ) -> Result<(), Unsigned> {
+        let uid = header(UID_HEADER).ok_or(Unsigned::Missing)?;
+        let time: u64 = header(TIME_HEADER).and_then(|time| time.parse().ok()).ok_or(Unsigned::Missing)?;
+        let signature = header(SIGNATURE_HEADER).and_then(bytes_of).ok_or(Unsigned::Missing)?;
+        let signed = message(&Request { method, path, uid, time, body });
+        let good = |key: &PublicKey| UnparsedPublicKey::new(&ED25519, key.0).verify(&signed, &signature).is_ok();
+        // The signature first: nobody else learns from the answer which migration this is, or what time it has.
+        if !self.keys.iter().any(good) {
+            return Err(Unsigned::Forged);
         }
-        if now.0.abs_diff(at.0) > MAX_SKEW.0.as_millis().try_into().unwrap_or(u64::MAX) {
-            return Err(Refused::Stale);
+        if uid != self.uid {
+            return Err(Unsigned::OtherMigration);
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is too old to pass needn't be remembered; what is from ahead passes for twice as long.
-        let oldest = now.0.saturating_sub(MAX_SKEW.as_millis());
-        seen.retain(|(at, _)| *at >= oldest);
-        if seen.len() >= MAX_REMEMBERED || !seen.insert((at.0, signature)) {
-            return Err(Refused::Repeated);
-        }
-        Ok(())
+        let off = Duration::from_millis(now.abs_diff(time));
+        if off > WINDOW { Err(Unsigned::Stale) } else { Ok(()) }
     }
 }
 
-fn message(method: &str, path: &str, uid: &str, body: &[u8], at: Time) -> String {
-    format!("alongside 1\n{method}\n{path}\n{uid}\n{}\n{}", at.0, hex(&Sha256::digest(body)))
+/// Milliseconds since the Unix epoch.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// What is signed. Each part but the last is without line breaks or of fixed length, so no two requests read alike.
+fn message(request: &Request<'_>) -> Vec<u8> {
+    let Request { method, path, uid, time, body } = request;
+    let body = hex(&Sha256::digest(body));
+    let lengths = [method.len(), path.len(), uid.len()];
+    format!("{PURPOSE}\n{lengths:?}\n{method}\n{path}\n{uid}\n{time}\n{body}").into_bytes()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
+impl Serialize for PublicKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = bytes_of(&text).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| serde::de::Error::custom("a public key is 64 hexadecimal digits"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOW: Time = Time(1_800_000_000_000);
+    const NOW: u64 = 1_800_000_000_000;
 
-    fn pair() -> (Signer, Verifier) {
-        let signer = Signer::generate().unwrap();
-        let verifier = Verifier::new("u-1", &[signer.public_key()]);
-        (signer, verifier)
+    fn signer() -> Signer {
+        Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap()
+    }
+
+    fn check(verifier: &Verifier, request: &Request<'_>, headers: &[(&str, String)], now: u64) -> Result<(), Unsigned> {
+        let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        verifier.check(request.method, request.path, header, request.body, now)
     }
 
     #[test]
-    fn a_request_of_the_operator_is_listened_to_once() {
-        let (signer, verifier) = pair();
-        let header = signer.sign("POST", "/v1/exchange", "u-1", b"{}", NOW);
-        let verify = || verifier.verify("POST", "/v1/exchange", Some(&header), b"{}", NOW.after(Span::secs(1)));
-        assert_eq!((verify(), verify()), (Ok(()), Err(Refused::Repeated)));
-    }
-
-    #[test]
-    fn a_request_with_anything_changed_is_foreign() {
-        let (signer, verifier) = pair();
-        let header = signer.sign("POST", "/v1/exchange", "u-1", b"{}", NOW);
-        for (method, path, body) in
-            [("GET", "/v1/exchange", &b"{}"[..]), ("POST", "/v1/leave", b"{}"), ("POST", "/v1/exchange", b"{ }")]
-        {
-            assert_eq!(
-                verifier.verify(method, path, Some(&header), body, NOW),
-                Err(Refused::Foreign),
-                "{method} {path}"
-            );
-        }
-        let other = signer.sign("POST", "/v1/exchange", "u-2", b"{}", NOW);
-        assert_eq!(verifier.verify("POST", "/v1/exchange", Some(&other), b"{}", NOW), Err(Refused::Foreign));
-        let stranger = Signer::generate().unwrap().sign("POST", "/v1/exchange", "u-1", b"{}", NOW);
-        assert_eq!(verifier.verify("POST", "/v1/exchange", Some(&stranger), b"{}", NOW), Err(Refused::Foreign));
-    }
-
-    #[test]
-    fn a_request_from_another_time_or_without_a_signature_is_refused() {
-        let (signer, verifier) = pair();
-        let header = signer.sign("GET", "/state", "u-1", b"", NOW);
-        for later in [Span::secs(61), Span::secs(3_600)] {
-            assert_eq!(verifier.verify("GET", "/state", Some(&header), b"", NOW.after(later)), Err(Refused::Stale));
-        }
-        for broken in [None, Some(""), Some("12"), Some("x 00"), Some("1800000000000 0g")] {
-            assert_eq!(verifier.verify("GET", "/state", broken, b"", NOW), Err(Refused::Unsigned), "{broken:?}");
+    fn what_the_operator_signed_is_good_for_that_request_alone() {
+        let signer = signer();
+        let verifier = Verifier { keys: vec![signer.public_key()], uid: "u-1".into() };
+        let request = Request { method: "POST", path: "/cut-over", uid: "u-1", time: NOW, body: b"{}" };
+        let headers = signer.headers(&request);
+        assert_eq!(check(&verifier, &request, &headers, NOW + 5_000), Ok(()));
+        for other in [
+            Request { method: "GET", ..request },
+            Request { path: "/back", ..request },
+            Request { body: b"{ }", ..request },
+        ] {
+            assert_eq!(check(&verifier, &other, &headers, NOW), Err(Unsigned::Forged), "{other:?}");
         }
     }
 
     #[test]
-    fn replicas_share_a_key_by_its_file() {
-        let pem = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
-        let (one, two) = (Signer::from_pem(pem.as_bytes()).unwrap(), Signer::from_pem(pem.as_bytes()).unwrap());
-        assert_eq!(one.public_key(), two.public_key());
-        let verifier = Verifier::new("u-1", &[one.public_key()]);
-        assert_eq!(verifier.verify("GET", "/", Some(&two.sign("GET", "/", "u-1", b"", NOW)), b"", NOW), Ok(()));
-        assert!(matches!(Signer::from_pem(b"no key"), Err(KeyError::Pem(_))));
+    fn an_old_request_one_for_another_migration_and_a_strangers_are_refused() {
+        let (signer, stranger) = (signer(), self::signer());
+        let verifier = Verifier { keys: vec![signer.public_key()], uid: "u-1".into() };
+        let request = Request { method: "GET", path: "/state", uid: "u-1", time: NOW, body: b"" };
+        let headers = signer.headers(&request);
+        assert_eq!(check(&verifier, &request, &headers, NOW + 60_001), Err(Unsigned::Stale));
+        assert_eq!(check(&verifier, &request, &headers, NOW - 60_001), Err(Unsigned::Stale));
+        let elsewhere = Request { uid: "u-2", ..request };
+        assert_eq!(check(&verifier, &elsewhere, &signer.headers(&elsewhere), NOW), Err(Unsigned::OtherMigration));
+        assert_eq!(check(&verifier, &request, &stranger.headers(&request), NOW), Err(Unsigned::Forged));
+        assert_eq!(check(&verifier, &request, &headers[..2], NOW), Err(Unsigned::Missing));
+    }
+
+    #[test]
+    fn a_new_key_can_be_known_before_the_old_one_is_forgotten() {
+        let (old, new) = (signer(), signer());
+        let verifier = Verifier { keys: vec![old.public_key(), new.public_key()], uid: "u-1".into() };
+        let request = Request { method: "GET", path: "/state", uid: "u-1", time: NOW, body: b"" };
+        assert_eq!(check(&verifier, &request, &old.headers(&request), NOW), Ok(()));
+        assert_eq!(check(&verifier, &request, &new.headers(&request), NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_public_key_survives_the_wire_and_nothing_else_is_one() {
+        let key = signer().public_key();
+        let text = serde_json::to_string(&key).unwrap();
+        assert_eq!(serde_json::from_str::<PublicKey>(&text).unwrap(), key);
+        assert!(serde_json::from_str::<PublicKey>("\"abcd\"").is_err());
+        assert!(serde_json::from_str::<PublicKey>("\"äöü\"").is_err());
     }
 }

@@ -34,6 +34,11 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts one for every database of a server. It asks no password of its clients.
     pub async fn start(server: &Server, mode: PoolMode) -> Self {
+        Self::in_front_of(server.port(), mode).await
+    }
+
+    /// The same for whatever listens on a port of loopback.
+    pub async fn in_front_of(server_port: u16, mode: PoolMode) -> Self {
         let folder = new_folder("pgbouncer");
         let port = free_port();
         let pool_mode = match mode {
@@ -41,10 +46,10 @@ impl PgBouncer {
             PoolMode::Transaction => "transaction",
         };
         let config = format!(
-            "[databases]\n* = host=127.0.0.1 port={} user=postgres password='{PASSWORD}'\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n\
+            "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres password='{PASSWORD}'\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\nadmin_users = admin\n\
+             default_pool_size = 40\nmax_client_conn = 500\nserver_login_retry = 1\n\
              pool_mode = {pool_mode}\nlogfile = {}\n",
-            server.port(),
             folder.join("log").display()
         );
         std::fs::write(folder.join("pgbouncer.ini"), config).expect("the folder is ours");

@@ -5,12 +5,13 @@ use std::{
     time::Duration,
 };
 
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     session::Session,
     tls::{self, TlsError},
-    uri::{self, UriError},
+    uri::{self, Target, UriError},
 };
 
 /// How long one address may take to answer, where the URI doesn't say.
@@ -30,6 +31,7 @@ const MAX_APPLICATION_NAME: usize = 63;
 pub struct Postgres {
     uri_file: PathBuf,
     application_name: String,
+    elsewhere: Option<(String, u16)>,
 }
 
 /// Why there is no connection. Free of credentials.
@@ -90,22 +92,38 @@ impl Postgres {
         while !application_name.is_char_boundary(end) {
             end -= 1;
         }
-        Self { uri_file: uri_file.as_ref().to_owned(), application_name: application_name[..end].to_owned() }
+        let application_name = application_name[..end].to_owned();
+        Self { uri_file: uri_file.as_ref().to_owned(), application_name, elsewhere: None }
     }
 
-    /// Connects. Statements of the session are cancelled on the server once `stop` is.
-    pub async fn connect(&self, stop: &CancellationToken) -> Result<Session, ConnectError> {
+    /// The same database and credentials at another host and port: whatever stands there answers.
+    #[must_use]
+    pub fn at(&self, host: &str, port: u16) -> Self {
+        Self { elsewhere: Some((host.to_owned(), port)), ..self.clone() }
+    }
+
+    /// What the URI says now, and the way to protect a connection as it asks.
+    pub(super) async fn target(&self) -> Result<(Target, MakeRustlsConnect), ConnectError> {
         let text = tokio::fs::read_to_string(&self.uri_file)
             .await
             .map_err(|source| ConnectError::ReadUri { path: self.uri_file.clone(), source })?;
         let beside = self.uri_file.parent().unwrap_or(Path::new("/"));
         let mut target = uri::read(&text, beside, &self.application_name)?;
+        if let Some((host, port)) = &self.elsewhere {
+            target.move_to(host, *port);
+        }
         if target.config.get_connect_timeout().is_none() {
             target.config.connect_timeout(CONNECT_TIMEOUT);
         }
         target.config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE);
         target.config.keepalives_interval(KEEPALIVE_INTERVAL).keepalives_retries(KEEPALIVE_RETRIES);
         let connector = tls::connector(&target.tls)?;
+        Ok((target, connector))
+    }
+
+    /// Connects. Statements of the session are cancelled on the server once `stop` is.
+    pub async fn connect(&self, stop: &CancellationToken) -> Result<Session, ConnectError> {
+        let (target, connector) = self.target().await?;
         let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, target.config.connect(connector.clone()));
         let answer = tokio::select! {
             answer = connecting => answer,

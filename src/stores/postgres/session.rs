@@ -227,6 +227,16 @@ impl Session {
         self.winding_up.store(true, Ordering::Relaxed);
     }
 
+    /// The library's session, for what this one has no word for. Its statements aren't cancelled by a stop.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What an error of the library's session means.
+    pub(super) fn explain(&self, error: &tokio_postgres::Error) -> QueryError {
+        self.classify(error)
+    }
+
     /// Text without this connection's credentials.
     pub fn redact(&self, text: &str) -> String {
         self.redactor.redact(text)

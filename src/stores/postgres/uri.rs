@@ -60,6 +60,36 @@ pub struct Target {
     pub place: String,
 }
 
+impl Target {
+    /// Leads to another host and port, with the same database, credentials and TLS.
+    pub(super) fn move_to(&mut self, host: &str, port: u16) {
+        let old = &self.config;
+        let mut config = Config::new();
+        config.host(host).port(port).ssl_mode(old.get_ssl_mode()).ssl_negotiation(old.get_ssl_negotiation());
+        config.channel_binding(old.get_channel_binding());
+        if let Some(user) = old.get_user() {
+            config.user(user);
+        }
+        if let Some(name) = old.get_dbname() {
+            config.dbname(name);
+        }
+        if let Some(options) = old.get_options() {
+            config.options(options);
+        }
+        if let Some(name) = old.get_application_name() {
+            config.application_name(name);
+        }
+        if let Some(password) = old.get_password() {
+            config.password(password);
+        }
+        if let Some(timeout) = old.get_connect_timeout() {
+            config.connect_timeout(*timeout);
+        }
+        self.place = place(&config);
+        self.config = config;
+    }
+}
+
 /// Why a URI can't be used. Never shows any part of it but the names of options.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {

@@ -67,7 +67,7 @@ pub async fn run_file(task: &Path, controls: Option<PathBuf>, stop: &Cancellatio
         Err(error) => return Verdict::new(Outcome::Refused, format!("{}.", chain(&error))),
     };
     let progress = Progress::default();
-    let served = match &task.key {
+    let served = match task.key {
         Some(key) => live::serve(&task.migration.uid, key, &progress).await,
         None => None,
     };

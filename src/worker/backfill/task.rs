@@ -10,6 +10,7 @@ use crate::{
     stores::postgres::history::{Scope, Turn, Way},
     worker::{
         ladder::Ladder,
+        signed::PublicKey,
         task::{DEFAULT_LOCK_TIMEOUT, MigrationRef, StoreRef, TaskError},
     },
 };
@@ -46,7 +47,7 @@ pub struct Task {
     pub lease: Span,
     /// What the operator's requests are known by. Absent: nobody is listened to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    pub key: Option<PublicKey>,
 }
 
 fn default_lease() -> Span {

@@ -52,7 +52,7 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// Does what a task says and tells the operator meanwhile; at the end it hands the whole evidence over.
 pub async fn run(task: &VerifyTask, stop: &CancellationToken) -> Verdict {
     let progress = Progress::default();
-    let served = match &task.key {
+    let served = match task.key {
         Some(key) => live::serve(&task.migration.uid, key, &progress).await,
         None => None,
     };

@@ -8,6 +8,7 @@ use crate::{
     api::{Span, VerifyAction},
     worker::{
         ladder::Ladder,
+        signed::PublicKey,
         task::{MigrationRef, StoreRef, TaskError},
     },
 };
@@ -57,7 +58,7 @@ pub struct VerifyTask {
     pub retry: Ladder,
     /// What the operator's requests are known by. Absent: nobody is listened to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    pub key: Option<PublicKey>,
 }
 
 fn default_statement_timeout() -> Span {

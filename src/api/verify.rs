@@ -179,7 +179,10 @@ mod tests {
             "from": "blue", "to": "green", "tables": ["public.*"], "counts": true,
             "checksum": {"sample": "100%"}, "every": "15m"
         }));
-        assert_eq!((between.sample(), between.counts(), between.every), (Some(Percent(100.0)), true, Some(Span::secs(900))));
+        assert_eq!(
+            (between.sample(), between.counts(), between.every),
+            (Some(Percent(100.0)), true, Some(Span::secs(900)))
+        );
         assert_eq!((between.repair, between.empty), (Repair::Report, OnEmpty::Fail));
     }
 

@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -267,7 +267,8 @@ impl Seen {
     /// The rows that differ, as "kind key columns".
     pub fn rows(&self) -> Vec<String> {
         let rows = self.evidence.tables.iter().flat_map(|table| &table.rows);
-        rows.map(|row| format!("{:?} {} {}", row.kind, row.key.join("/"), row.columns.join(",")).trim_end().to_owned()).collect()
+        rows.map(|row| format!("{:?} {} {}", row.kind, row.key.join("/"), row.columns.join(",")).trim_end().to_owned())
+            .collect()
     }
 }
 
@@ -280,7 +281,8 @@ pub struct Worker {
 impl Worker {
     /// Sends it a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).expect("the worker is ours");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .expect("the worker is ours");
     }
 
     /// Waits for its end; its exit code, if it wasn't killed.

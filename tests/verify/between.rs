@@ -72,7 +72,8 @@ async fn a_store_compared_with_itself_is_refused() {
 #[tokio::test]
 async fn a_sample_says_which_share_it_came_to() {
     let bench = Bench::at_rest(ORDERS).await;
-    let sample = serde_json::json!({"from": "blue", "to": "green", "tables": ["orders"], "checksum": {"sample": "10%"}});
+    let sample =
+        serde_json::json!({"from": "blue", "to": "green", "tables": ["orders"], "checksum": {"sample": "10%"}});
     let task = bench.task(sample);
     let seen = bench.finds(&task, Finding::Equal).await;
     let table = seen.table();
@@ -137,7 +138,8 @@ async fn a_range_that_takes_too_long_is_cut_until_it_does_not() {
 
 #[tokio::test]
 async fn a_row_that_keeps_changing_between_stores_that_nothing_joins_is_not_judged() {
-    let bench = Bench::at_rest("CREATE TABLE hot (id int PRIMARY KEY, n int); INSERT INTO hot VALUES (1, 0), (2, 0)").await;
+    let bench =
+        Bench::at_rest("CREATE TABLE hot (id int PRIMARY KEY, n int); INSERT INTO hot VALUES (1, 0), (2, 0)").await;
     bench.green.run("UPDATE hot SET n = 7 WHERE id = 2").await;
     let uri = bench.blue.uri();
     let writer = tokio::spawn(async move {

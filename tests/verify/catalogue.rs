@@ -111,7 +111,10 @@ async fn text_keys_that_the_sides_sort_differently_are_compared_all_the_same() {
     bench.both("INSERT INTO t SELECT (ARRAY['ä', 'a', 'B', 'Z', 'ß'])[i % 5 + 1] || i, i FROM generate_series(1, 9000) AS i").await;
     let seen = bench.finds(&bench.all(), Finding::Equal).await;
     assert!(seen.table().portions.contains("the sides sort k by other collations"), "{}", seen.table().portions);
-    bench.green.run("DELETE FROM t WHERE n = 17; UPDATE t SET n = 0 WHERE n = 4004; INSERT INTO t VALUES ('Ä', 1)").await;
+    bench
+        .green
+        .run("DELETE FROM t WHERE n = 17; UPDATE t SET n = 0 WHERE n = 4004; INSERT INTO t VALUES ('Ä', 1)")
+        .await;
     let mut rows = bench.finds(&bench.all(), Finding::Differs).await.rows();
     rows.sort();
     assert_eq!(rows, ["Different ß4004 n", "Extra Ä", "Missing B17"]);
@@ -119,8 +122,7 @@ async fn text_keys_that_the_sides_sort_differently_are_compared_all_the_same() {
 
 #[tokio::test]
 async fn a_new_side_without_its_indexes_yet_is_compared_by_whole_scans() {
-    let bench =
-        Bench::of("CREATE TABLE t (k int PRIMARY KEY, n int)", "CREATE TABLE t (k int, n int)").await;
+    let bench = Bench::of("CREATE TABLE t (k int PRIMARY KEY, n int)", "CREATE TABLE t (k int, n int)").await;
     bench.both("INSERT INTO t SELECT i, i FROM generate_series(1, 9000) AS i").await;
     let seen = bench.finds(&bench.all(), Finding::Equal).await;
     assert_eq!(seen.table().portions, "buckets, since the new side has no index on its key");

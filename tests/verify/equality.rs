@@ -84,7 +84,11 @@ async fn a_column_that_has_another_type_on_the_new_side_is_compared_by_what_it_s
     let row = "INSERT INTO pairs SELECT i, i * 7, 'b' || i, i / 10.0, 'd', 0.5 FROM generate_series(1, 2000) AS i";
     bench.both(row).await;
     let seen = bench.finds(&bench.all(), Finding::Equal).await;
-    assert!(seen.table().portions.contains("id is integer on the old side and bigint on the new"), "{:?}", seen.table());
+    assert!(
+        seen.table().portions.contains("id is integer on the old side and bigint on the new"),
+        "{:?}",
+        seen.table()
+    );
     bench.green.run("UPDATE pairs SET a = a + 1 WHERE id = 3; UPDATE pairs SET c = c + 0.001 WHERE id = 4").await;
     assert_eq!(bench.finds(&bench.all(), Finding::Differs).await.rows(), ["Different 3 a", "Different 4 c"]);
 }

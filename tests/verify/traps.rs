@@ -107,7 +107,8 @@ async fn an_enum_is_compared_by_its_label_and_not_by_its_number() {
 
 #[tokio::test]
 async fn the_session_of_a_role_with_odd_settings_sees_the_same_text() {
-    let bench = Bench::at_rest("CREATE TABLE pairs (id timestamptz PRIMARY KEY, r regclass, d float8, i interval)").await;
+    let bench =
+        Bench::at_rest("CREATE TABLE pairs (id timestamptz PRIMARY KEY, r regclass, d float8, i interval)").await;
     bench
         .green
         .run(&format!(

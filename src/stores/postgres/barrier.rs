@@ -110,13 +110,23 @@ impl Heartbeat {
 
     /// Makes the row, unless it is there. Returns its beat.
     pub async fn prepare(&self, from: &Session) -> Result<i64, QueryError> {
-        from.run(&format!("INSERT INTO {} (side, beat, at) VALUES ('verify', 0, pg_catalog.now()) ON CONFLICT (side) DO NOTHING", self.table))
-            .await?;
+        from.run(&format!(
+            "INSERT INTO {} (side, beat, at) VALUES ('verify', 0, pg_catalog.now()) ON CONFLICT (side) DO NOTHING",
+            self.table
+        ))
+        .await?;
         self.beat(from).await
     }
 
     async fn beat(&self, from: &Session) -> Result<i64, QueryError> {
-        number(from, &format!("UPDATE {} SET beat = beat + 1, at = pg_catalog.clock_timestamp() WHERE side = 'verify' RETURNING beat", self.table)).await
+        number(
+            from,
+            &format!(
+                "UPDATE {} SET beat = beat + 1, at = pg_catalog.clock_timestamp() WHERE side = 'verify' RETURNING beat",
+                self.table
+            ),
+        )
+        .await
     }
 
     /// Waits until the new side shows this beat; how long it took, or none if it took longer than `most`.

@@ -327,9 +327,11 @@ impl Table {
 
     /// The sets of columns that tell its rows apart, the primary key first.
     pub fn keys(&self) -> impl Iterator<Item = &[String]> {
-        self.unique.iter().filter(|index| index.usable).filter_map(|index| index.columns.as_deref()).filter(|columns| {
-            columns.iter().all(|name| self.column(name).is_some_and(|column| column.not_null))
-        })
+        self.unique
+            .iter()
+            .filter(|index| index.usable)
+            .filter_map(|index| index.columns.as_deref())
+            .filter(|columns| columns.iter().all(|name| self.column(name).is_some_and(|column| column.not_null)))
     }
 
     /// Why it has no key, in words that follow its name.

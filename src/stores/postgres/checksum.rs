@@ -160,8 +160,8 @@ impl ComparedColumn {
     pub fn equality(&self) -> String {
         let type_name = &self.type_name;
         format!(
-            "SELECT pair.a::{type_name} = pair.b::{type_name}\nFROM pg_catalog.unnest($1::text[], $2::text[]) WITH ORDINALITY \
-             AS pair (a, b, place)\nORDER BY pair.place"
+            "SELECT pair.a::{type_name} = pair.b::{type_name}\nFROM ROWS FROM (pg_catalog.unnest($1::text[]), \
+             pg_catalog.unnest($2::text[])) WITH ORDINALITY AS pair (a, b, place)\nORDER BY pair.place"
         )
     }
 }
@@ -181,7 +181,11 @@ impl KeyColumn {
     /// Its value as text, the same on both sides, as SQL.
     pub(super) fn text(&self, alias: &str) -> String {
         let name = Ident(&self.name);
-        if self.numeric { format!("pg_catalog.trim_scale({alias}.{name})::text") } else { format!("{alias}.{name}::text") }
+        if self.numeric {
+            format!("pg_catalog.trim_scale({alias}.{name})::text")
+        } else {
+            format!("{alias}.{name}::text")
+        }
     }
 }
 
@@ -222,7 +226,9 @@ pub struct Comparison {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Incomparable {
     /// Nothing tells its rows apart.
-    #[error("{name} {why}, so nothing tells its rows apart; add a primary key, or a unique index on columns that are NOT NULL")]
+    #[error(
+        "{name} {why}, so nothing tells its rows apart; add a primary key, or a unique index on columns that are NOT NULL"
+    )]
     NoKey {
         /// The table.
         name: QualifiedName,
@@ -275,8 +281,7 @@ const ORDERED_ALIKE: &[&str] = &[
 /// which differ in trailing zeros alone are equal.
 pub fn plan(from: &Table, to: &Table, ignore: &[Pattern], trim: bool) -> Result<Comparison, Incomparable> {
     let name = &from.relation.name;
-    let is_ignored =
-        |column: &str| ignore.iter().any(|pattern| pattern.matches(&[&name.schema, &name.name, column]));
+    let is_ignored = |column: &str| ignore.iter().any(|pattern| pattern.matches(&[&name.schema, &name.name, column]));
     let (mut columns, mut ignored) = (Vec::new(), Vec::new());
     for column in &from.columns {
         if is_ignored(&column.name) {

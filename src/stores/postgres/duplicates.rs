@@ -17,9 +17,11 @@ pub struct Suspicion {
 /// What is to be looked at between two tables. An index on columns that the other side doesn't have says nothing of it.
 pub fn suspicions(from: &Table, to: &Table) -> Vec<Suspicion> {
     let of = |with: &Table, without: &Table, side| {
-        let missing = with.unique.iter().filter(|index| index.valid).filter(|index| {
-            !without.unique.iter().any(|other| other.valid && is_same(index, other))
-        });
+        let missing = with
+            .unique
+            .iter()
+            .filter(|index| index.valid)
+            .filter(|index| !without.unique.iter().any(|other| other.valid && is_same(index, other)));
         let known = missing.filter(|index| {
             index.columns.as_ref().is_none_or(|columns| columns.iter().all(|name| without.column(name).is_some()))
         });
@@ -48,7 +50,8 @@ impl Suspicion {
     pub fn groups(&self, reading: &Reading) -> String {
         let parts: Vec<_> = self.index.parts.iter().map(|part| format!("({part})")).collect();
         let texts: Vec<_> = parts.iter().map(|part| format!("{part}::text")).collect();
-        let mut conditions: Vec<String> = self.index.predicate.iter().map(|predicate| format!("({predicate})")).collect();
+        let mut conditions: Vec<String> =
+            self.index.predicate.iter().map(|predicate| format!("({predicate})")).collect();
         if !self.index.nulls_not_distinct {
             conditions.extend(parts.iter().map(|part| format!("{part} IS NOT NULL")));
         }

@@ -173,7 +173,10 @@ impl Reading {
         let place = self.in_range(range, &mut builder);
         let skip = builder.bind(Value::Number(rows.saturating_sub(1).max(0)));
         let order = self.key_names().join(", ");
-        let sql = format!("SELECT {keys}\nFROM {}\nWHERE {place}\nORDER BY {order}\nOFFSET {skip}::bigint\nLIMIT 1", self.source);
+        let sql = format!(
+            "SELECT {keys}\nFROM {}\nWHERE {place}\nORDER BY {order}\nOFFSET {skip}::bigint\nLIMIT 1",
+            self.source
+        );
         Statement { sql, values: builder.values }
     }
 
@@ -316,7 +319,8 @@ impl Reading {
     pub fn whole(&self, keys: &[KeyValue], lock: bool) -> Statement {
         let mut builder = Builder::default();
         let digest = self.digest(&mut builder);
-        let columns: Vec<_> = self.columns.iter().map(|column| format!("{ALIAS}.{}::text", Ident(&column.name))).collect();
+        let columns: Vec<_> =
+            self.columns.iter().map(|column| format!("{ALIAS}.{}::text", Ident(&column.name))).collect();
         let wanted = self.wanted(keys, &mut builder);
         let lock = if lock { "\nFOR UPDATE OF it" } else { "" };
         let sql = format!(
@@ -385,11 +389,11 @@ impl Reading {
         let (mut arrays, mut names, mut equal) = (Vec::new(), Vec::new(), Vec::new());
         for (at, key) in self.keys.iter().enumerate() {
             let values = keys.iter().map(|value| value.get(at).cloned()).collect();
-            arrays.push(format!("{}::text[]", builder.bind(Value::Texts(values))));
+            arrays.push(format!("pg_catalog.unnest({}::text[])", builder.bind(Value::Texts(values))));
             names.push(format!("k{at}"));
             equal.push(format!("{}.{} = wanted.k{at}::{}", self.alias, Ident(&key.name), key.type_name));
         }
-        let rows = format!("pg_catalog.unnest({}) AS wanted ({})", arrays.join(", "), names.join(", "));
+        let rows = format!("ROWS FROM ({}) AS wanted ({})", arrays.join(", "), names.join(", "));
         (rows, equal.join(" AND "))
     }
 }

@@ -191,7 +191,8 @@ async fn prepare(
     let mut evidence = lock(evidence);
     evidence.method = Some(method_name);
     let left_out = selection.left_out.iter();
-    evidence.left_out = left_out.map(|(name, why)| LeftOut { name: name.to_string(), why: (*why).to_owned() }).collect();
+    evidence.left_out =
+        left_out.map(|(name, why)| LeftOut { name: name.to_string(), why: (*why).to_owned() }).collect();
     Ok(runs)
 }
 
@@ -237,7 +238,10 @@ async fn out_of_step(ctx: &Context<'_>, pool: &Pool, table: &QualifiedName) -> R
         }));
     };
     let why = if !beats.iter().any(|beat| beat.subscription == link.subscription) {
-        format!("the heartbeat's table {heartbeat} does not come by the subscription {} that feeds it", link.subscription)
+        format!(
+            "the heartbeat's table {heartbeat} does not come by the subscription {} that feeds it",
+            link.subscription
+        )
     } else if !link.enabled {
         format!("the subscription {} that feeds it is disabled", link.subscription)
     } else if !link.in_step {

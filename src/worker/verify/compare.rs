@@ -135,12 +135,7 @@ pub(super) async fn compare_range(
     Ok(whole)
 }
 
-async fn sums(
-    pair: &Pair,
-    from: &Reading,
-    to: &Reading,
-    range: &KeyRange,
-) -> Result<(Timed<Sum>, Timed<Sum>), Halt> {
+async fn sums(pair: &Pair, from: &Reading, to: &Reading, range: &KeyRange) -> Result<(Timed<Sum>, Timed<Sum>), Halt> {
     let (statement, other) = (from.sum(range), to.sum(range));
     // Not `try_join`: a statement that is dropped midway leaves its session busy.
     let (from, to) = tokio::join!(timed(&pair.from, &statement), timed(&pair.to, &other));

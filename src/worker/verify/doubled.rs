@@ -1,12 +1,6 @@
 //! Duplicates that a unique index of the other side would not let in: found before the cut-over, named, and no pass.
 
-use super::{
-    between::Context,
-    evidence::DuplicateSeen,
-    halt::Halt,
-    pool::Pair,
-    table::count,
-};
+use super::{between::Context, evidence::DuplicateSeen, halt::Halt, pool::Pair, table::count};
 use crate::stores::postgres::{
     QueryError,
     duplicates::Suspicion,

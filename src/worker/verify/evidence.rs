@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    api::Time,
-    worker::task::MigrationRef,
-};
+use crate::{api::Time, worker::task::MigrationRef};
 
 /// Version of the evidence's meaning.
 pub const FORMAT_VERSION: u32 = 1;
@@ -408,7 +405,8 @@ impl Evidence {
             short.barriers += table.barriers.len() as u64;
             let longest = table.barriers.iter().map(BarrierSeen::hold_us).max().unwrap_or(0);
             short.longest_hold_ms = short.longest_hold_ms.max(longest.div_ceil(1_000));
-            let named = table.rows.iter().map(|row| format!("{} {} ({})", table.name, row.kind.as_str(), row.key.join(", ")));
+            let named =
+                table.rows.iter().map(|row| format!("{} {} ({})", table.name, row.kind.as_str(), row.key.join(", ")));
             short.first.extend(named.map(cut));
             let doubled = table.duplicates.iter().map(|duplicate| {
                 let values: Vec<_> = duplicate.values.iter().map(|value| value.as_deref().unwrap_or("NULL")).collect();

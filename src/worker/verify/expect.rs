@@ -152,7 +152,8 @@ async fn prepare(
         }
     }
     let mut evidence = evidence.lock().unwrap_or_else(PoisonError::into_inner);
-    let new = |expression: &&str| ExpectationSeen { expression: (*expression).to_owned(), ..ExpectationSeen::default() };
+    let new =
+        |expression: &&str| ExpectationSeen { expression: (*expression).to_owned(), ..ExpectationSeen::default() };
     evidence.expectations = expressions.iter().map(new).collect();
     Ok((reading, table.relation.estimate))
 }

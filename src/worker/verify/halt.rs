@@ -37,9 +37,10 @@ impl Halt {
             Self::Stopped => (Outcome::Stopped, "Stopped before the end; nothing is proven.".to_owned()),
             // Nothing is in doubt: a verification that didn't come to its end has proven nothing, and a repair commits a
             // row together with its audit.
-            Self::Lost(why) => {
-                (Outcome::Failed, format!("It could not be gone on with: {why}. Nothing is proven; another try begins anew."))
-            }
+            Self::Lost(why) => (
+                Outcome::Failed,
+                format!("It could not be gone on with: {why}. Nothing is proven; another try begins anew."),
+            ),
         }
     }
 }
@@ -51,7 +52,9 @@ impl From<QueryError> for Halt {
             QueryError::Refused(refusal) if is_forbidden(&refusal.sqlstate) => {
                 Self::Refused(format!("The role may not do what verifying takes: {refusal}."))
             }
-            QueryError::Refused(refusal) => Self::Failed(format!("The store refused a question of the worker: {refusal}.")),
+            QueryError::Refused(refusal) => {
+                Self::Failed(format!("The store refused a question of the worker: {refusal}."))
+            }
             QueryError::Unexpected { .. } => Self::Failed(format!("{error}.")),
             QueryError::Lost { why } => Self::Lost(format!("the connection was lost: {why}")),
             QueryError::Stopped => Self::Stopped,
@@ -69,9 +72,10 @@ impl From<ConnectError> for Halt {
         match error {
             ConnectError::Stopped => Self::Stopped,
             ConnectError::Unreachable { .. } => Self::Lost(chain(&error)),
-            ConnectError::Refused { .. } | ConnectError::ReadUri { .. } | ConnectError::Uri(_) | ConnectError::Tls(_) => {
-                Self::Failed(format!("{}.", chain(&error)))
-            }
+            ConnectError::Refused { .. }
+            | ConnectError::ReadUri { .. }
+            | ConnectError::Uri(_)
+            | ConnectError::Tls(_) => Self::Failed(format!("{}.", chain(&error))),
         }
     }
 }
@@ -98,7 +102,10 @@ impl<'a> Patience<'a> {
     pub async fn again(&mut self, why: &(impl Display + Sync + ?Sized)) -> Result<(), Halt> {
         let Some(delay) = self.climb.next(self.began.elapsed()) else {
             let spent = self.began.elapsed().as_secs();
-            return Err(Halt::Failed(format!("Given up after {} tries over {spent} s: {why}.", self.climb.tries() + 1)));
+            return Err(Halt::Failed(format!(
+                "Given up after {} tries over {spent} s: {why}.",
+                self.climb.tries() + 1
+            )));
         };
         tracing::info!(%why, ?delay, "tries again");
         pause(delay, self.stop).await

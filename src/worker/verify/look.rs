@@ -101,7 +101,8 @@ async fn judge(pair: &Pair, run: &TableRun, ctx: &Context<'_>, rows: Vec<Found>)
     let columns = &run.comparison.columns;
     let by_value = |column: &ComparedColumn| ctx.equal(column.kind) == Equal::Value;
     let plain = |found: Found| (RowSeen { kind: found.kind(), key: found.key.clone(), columns: Vec::new() }, found);
-    let (both, one): (Vec<_>, Vec<_>) = rows.into_iter().partition(|found| found.from.len() == 1 && found.to.len() == 1);
+    let (both, one): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|found| found.from.len() == 1 && found.to.len() == 1);
     judged.different.extend(one.into_iter().map(plain).map(|(row, found)| (found, row)));
     for batch in both.chunks(BATCH) {
         let keys: Vec<KeyValue> = batch.iter().map(|found| found.key.clone()).collect();

@@ -113,9 +113,12 @@ fn judge(evidence: &Evidence, empty: OnEmpty) -> (Outcome, Finding, String) {
     let short = evidence.short();
     let kinds = short.differing;
     let mut wrong = Vec::new();
-    for (count, what) in
-        [(kinds.missing, "missing"), (kinds.extra, "too many"), (kinds.different, "different"), (short.unmet, "not as expected")]
-    {
+    for (count, what) in [
+        (kinds.missing, "missing"),
+        (kinds.extra, "too many"),
+        (kinds.different, "different"),
+        (short.unmet, "not as expected"),
+    ] {
         if count > 0 {
             wrong.push(format!("{count} {what}"));
         }
@@ -154,10 +157,14 @@ fn judge(evidence: &Evidence, empty: OnEmpty) -> (Outcome, Finding, String) {
     let empty: Vec<_> =
         evidence.tables.iter().filter(|table| table.rows_seen() == 0).map(|table| table.name.as_str()).collect();
     let empty = if empty.is_empty() { String::new() } else { format!(" Without a row: {}.", empty.join(", ")) };
-    let repaired = if short.repaired > 0 { format!(" {} rows were made equal.", short.repaired) } else { String::new() };
+    let repaired =
+        if short.repaired > 0 { format!(" {} rows were made equal.", short.repaired) } else { String::new() };
     let finding = if short.repaired > 0 { Finding::Repaired } else { Finding::Equal };
     let message = if evidence.expectations.is_empty() && short.covered == "0%" {
-        format!("Equal in number: {} rows of {} tables were counted, and not compared.{empty}", short.rows, short.tables)
+        format!(
+            "Equal in number: {} rows of {} tables were counted, and not compared.{empty}",
+            short.rows, short.tables
+        )
     } else if evidence.expectations.is_empty() {
         let of = if short.covered == "100%" { String::new() } else { format!(" ({} of all)", short.covered) };
         format!("Equal: {} rows{of} of {} tables.{repaired}{empty}", short.rows, short.tables)

@@ -43,7 +43,10 @@ pub(super) async fn make_equal(
     pool: &Pool,
     patience: &mut Patience<'_>,
 ) -> Result<(), Halt> {
-    if (run.confirmed.is_empty() && run.handled.is_empty()) || run.confirmed.len() > MOST || run.seen.not_looked_into > 0 {
+    if (run.confirmed.is_empty() && run.handled.is_empty())
+        || run.confirmed.len() > MOST
+        || run.seen.not_looked_into > 0
+    {
         return Ok(());
     }
     let to = &pool.pairs[0].to;

@@ -66,8 +66,15 @@ enum Stage {
 }
 
 impl TableRun {
-    pub fn new(comparison: Comparison, method: Method, seed: i64, sample: Option<f64>, suspicions: Vec<Suspicion>) -> Self {
-        let names = |all: &[crate::stores::postgres::checksum::KeyColumn]| all.iter().map(|key| key.name.clone()).collect();
+    pub fn new(
+        comparison: Comparison,
+        method: Method,
+        seed: i64,
+        sample: Option<f64>,
+        suspicions: Vec<Suspicion>,
+    ) -> Self {
+        let names =
+            |all: &[crate::stores::postgres::checksum::KeyColumn]| all.iter().map(|key| key.name.clone()).collect();
         let seen = TableSeen {
             name: comparison.name.to_string(),
             key: names(&comparison.keys.0),
@@ -163,7 +170,12 @@ impl TableRun {
         }
     }
 
-    async fn compare_ranges(&mut self, ctx: &Context<'_>, pool: &Pool, patience: &mut Patience<'_>) -> Result<(), Halt> {
+    async fn compare_ranges(
+        &mut self,
+        ctx: &Context<'_>,
+        pool: &Pool,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), Halt> {
         let round = pool.pairs.len() * PORTIONS;
         let mut ahead = Some(self.lay_out(pool, round).await?);
         while let Some(LaidOut { ranges, walk, passed_over }) = ahead.take() {
@@ -172,7 +184,8 @@ impl TableRun {
                 let room = MOST_FOUND.saturating_sub(self.suspects.len());
                 let began = Instant::now();
                 let queue = Mutex::new(ranges);
-                let workers = pool.pairs.iter().map(|pair| work_off(pair, &self.from, &self.to, &queue, room, walk.size));
+                let workers =
+                    pool.pairs.iter().map(|pair| work_off(pair, &self.from, &self.to, &queue, room, walk.size));
                 let compared: Vec<Compared> = try_join_all(workers).await?.into_iter().flatten().collect();
                 let (rows, portions) = (compared.iter().map(Compared::rows).sum::<i64>(), compared.len());
                 self.take_in(compared);
@@ -218,7 +231,12 @@ impl TableRun {
     }
 
     /// Compares all rows at once, by buckets, where ranges of the key don't mean the same on both sides.
-    async fn compare_buckets(&mut self, ctx: &Context<'_>, pool: &Pool, patience: &mut Patience<'_>) -> Result<(), Halt> {
+    async fn compare_buckets(
+        &mut self,
+        ctx: &Context<'_>,
+        pool: &Pool,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), Halt> {
         let pairs = &pool.pairs[..1];
         let barrier = self.barrier(ctx, pool, pairs, patience).await?;
         let Pair { from, to } = &pairs[0];
@@ -236,7 +254,8 @@ impl TableRun {
         for row in &to_rows {
             sums.entry(row.get("bucket")).or_default().1 = read(row);
         }
-        let mut differing: Vec<i64> = sums.iter().filter(|(_, (from, to))| from != to).map(|(bucket, _)| *bucket).collect();
+        let mut differing: Vec<i64> =
+            sums.iter().filter(|(_, (from, to))| from != to).map(|(bucket, _)| *bucket).collect();
         let most = MOST_FOUND / usize::try_from(BUCKET_ROWS).unwrap_or(1) * 10;
         let not_looked_into = differing.len().saturating_sub(most);
         differing.truncate(most);

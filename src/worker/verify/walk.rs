@@ -51,7 +51,13 @@ impl Walk {
 
     /// Lays out the next ranges. The walk itself is where it was until the caller takes over the new one, so that ranges
     /// whose end was not seen are laid out anew.
-    pub async fn lay_out(&self, reading: &Reading, session: &Session, wanted: usize, estimate: i64) -> Result<LaidOut, Halt> {
+    pub async fn lay_out(
+        &self,
+        reading: &Reading,
+        session: &Session,
+        wanted: usize,
+        estimate: i64,
+    ) -> Result<LaidOut, Halt> {
         let mut walk = self.clone();
         let key = |rows: Vec<tokio_postgres::Row>| rows.first().map(|row| row.get::<_, KeyValue>(0));
         if walk.last.is_none() && walk.after.is_none() {

@@ -3,10 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod barriers;
 mod bench;
 mod between;
 mod catalogue;
 mod equality;
 mod expectations;
-
+mod random;
+mod repairs;
 mod traps;
+mod zoo;

@@ -160,8 +160,8 @@ impl ComparedColumn {
     pub fn equality(&self) -> String {
         let type_name = &self.type_name;
         format!(
-            "SELECT pair.a::{type_name} = pair.b::{type_name}\nFROM pg_catalog.unnest($1::text[], $2::text[]) WITH ORDINALITY \
-             AS pair (a, b, place)\nORDER BY pair.place"
+            "SELECT pair.a::{type_name} = pair.b::{type_name}\nFROM ROWS FROM (pg_catalog.unnest($1::text[]), \
+             pg_catalog.unnest($2::text[])) WITH ORDINALITY AS pair (a, b, place)\nORDER BY pair.place"
         )
     }
 }

@@ -389,11 +389,11 @@ impl Reading {
         let (mut arrays, mut names, mut equal) = (Vec::new(), Vec::new(), Vec::new());
         for (at, key) in self.keys.iter().enumerate() {
             let values = keys.iter().map(|value| value.get(at).cloned()).collect();
-            arrays.push(format!("{}::text[]", builder.bind(Value::Texts(values))));
+            arrays.push(format!("pg_catalog.unnest({}::text[])", builder.bind(Value::Texts(values))));
             names.push(format!("k{at}"));
             equal.push(format!("{}.{} = wanted.k{at}::{}", self.alias, Ident(&key.name), key.type_name));
         }
-        let rows = format!("pg_catalog.unnest({}) AS wanted ({})", arrays.join(", "), names.join(", "));
+        let rows = format!("ROWS FROM ({}) AS wanted ({})", arrays.join(", "), names.join(", "));
         (rows, equal.join(" AND "))
     }
 }

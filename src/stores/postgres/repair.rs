@@ -104,8 +104,8 @@ fn source(written: &[(usize, &ComparedColumn)], rows: &[&Contents]) -> (String, 
     let (mut arrays, mut names, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (at, _) in written {
         values.push(Value::Texts(rows.iter().map(|row| row.get(*at).cloned().flatten()).collect()));
-        arrays.push(format!("${}::text[]", values.len()));
+        arrays.push(format!("pg_catalog.unnest(${}::text[])", values.len()));
         names.push(format!("c{at}"));
     }
-    (format!("pg_catalog.unnest({}) AS source ({})", arrays.join(", "), names.join(", ")), values)
+    (format!("ROWS FROM ({}) AS source ({})", arrays.join(", "), names.join(", ")), values)
 }

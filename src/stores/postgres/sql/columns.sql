@@ -16,8 +16,8 @@ SELECT
         AND coalesce(element.typname, type.typname) NOT LIKE 'reg%'
         AND coalesce(element.typname, type.typname) <> 'aclitem' AS binary,
     CASE
-        WHEN attribute.attcollation = 0 OR collation.collcollate IN ('C', 'POSIX') THEN NULL
-        WHEN collation.collprovider = 'd' THEN (
+        WHEN attribute.attcollation = 0 OR sorting.collcollate IN ('C', 'POSIX') THEN NULL
+        WHEN sorting.collprovider = 'd' THEN (
             SELECT
                 CASE
                     WHEN database.datcollate IN ('C', 'POSIX')
@@ -38,21 +38,21 @@ SELECT
         )
         ELSE pg_catalog.concat_ws(
             '/',
-            collation.collprovider::text,
-            collation.collcollate,
+            sorting.collprovider::text,
+            sorting.collcollate,
             coalesce(
-                pg_catalog.to_jsonb(collation) ->> 'colliculocale',
-                pg_catalog.to_jsonb(collation) ->> 'colllocale'
+                pg_catalog.to_jsonb(sorting) ->> 'colliculocale',
+                pg_catalog.to_jsonb(sorting) ->> 'colllocale'
             ),
-            pg_catalog.to_jsonb(collation) ->> 'collicurules',
-            collation.collisdeterministic::text,
-            coalesce(pg_catalog.pg_collation_actual_version(collation.oid), pg_catalog.version())
+            pg_catalog.to_jsonb(sorting) ->> 'collicurules',
+            sorting.collisdeterministic::text,
+            coalesce(pg_catalog.pg_collation_actual_version(sorting.oid), pg_catalog.version())
         )
     END AS collation
 FROM pg_catalog.pg_attribute AS attribute
 JOIN pg_catalog.pg_type AS type ON type.oid = attribute.atttypid
 LEFT JOIN pg_catalog.pg_type AS element ON element.oid = type.typelem AND type.typelem <> 0
-LEFT JOIN pg_catalog.pg_collation AS collation ON collation.oid = attribute.attcollation
+LEFT JOIN pg_catalog.pg_collation AS sorting ON sorting.oid = attribute.attcollation
 WHERE attribute.attrelid = ANY ($1::oid[])
     AND attribute.attnum > 0
     AND NOT attribute.attisdropped

@@ -183,5 +183,5 @@ async fn the_trigger_lets_go_between_tries_for_the_tables_lock() {
     assert_eq!(running.end().await.outcome, Outcome::Stopped);
     assert_eq!(bench.ours().await, 0);
     reader.batch_execute("COMMIT").await.expect("a writer");
-    tokio::time::timeout(Duration::from_secs(60), succeed(&task)).await.expect("it gets its lock");
+    tokio::time::timeout(Duration::from_mins(1), succeed(&task)).await.expect("it gets its lock");
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL 13 and later: [`Postgres`] is the door, [`Session`] what it opens to.
 
 pub mod assignments;
+pub mod chunk_statements;
 pub mod chunks;
 pub mod connect;
 pub mod history;

@@ -64,22 +64,21 @@ pub async fn run_file(task: &Path, controls: Option<&Path>, stop: &CancellationT
     };
     let (feed, live) = watch::channel(Live::default());
     let ended = CancellationToken::new();
-    let follower = match controls {
-        Some(file) => Some(tokio::spawn(controls::follow_file(file.to_owned(), feed, ended.clone()))),
-        None => {
-            // A channel whose feed is gone would look like the end.
-            let kept = ended.clone();
-            Some(tokio::spawn(async move {
-                kept.cancelled().await;
+    let follower = {
+        let (controls, ended) = (controls.map(Path::to_owned), ended.clone());
+        tokio::spawn(async move {
+            if let Some(file) = controls {
+                controls::follow_file(file, feed, ended).await;
+            } else {
+                // A channel whose feed is gone would look like the end.
+                ended.cancelled().await;
                 drop(feed);
-            }))
-        }
+            }
+        })
     };
     let verdict = execute(&task, live, stop).await;
     ended.cancel();
-    if let Some(follower) = follower {
-        let _ = follower.await;
-    }
+    let _ = follower.await;
     verdict
 }
 

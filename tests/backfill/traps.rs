@@ -102,7 +102,9 @@ async fn a_plain_update_deadlocks_with_a_client_and_a_claim_that_skips_does_not(
         .expect("nobody is in its way");
     let verdict = running.end().await;
     assert_eq!(verdict.outcome, Outcome::Succeeded, "{verdict:?}");
-    assert_eq!(verdict.backfill.expect("figures").rows_swept, 1, "the row that the client had");
+    // The row that the client had came in a later pass, or in the sweep.
+    let summary = verdict.backfill.expect("figures");
+    assert_eq!(summary.rows_changed + summary.rows_swept, 1_000, "{summary:?}");
     ours.all_split().await;
 }
 

@@ -102,7 +102,9 @@ async fn a_plain_update_deadlocks_with_a_client_and_a_claim_that_skips_does_not(
         .expect("nobody is in its way");
     let verdict = running.end().await;
     assert_eq!(verdict.outcome, Outcome::Succeeded, "{verdict:?}");
-    assert_eq!(verdict.backfill.expect("figures").rows_swept, 1, "the row that the client had");
+    // The row that the client had came in a later pass, or in the sweep.
+    let summary = verdict.backfill.expect("figures");
+    assert_eq!(summary.rows_changed + summary.rows_swept, 1_000, "{summary:?}");
     ours.all_split().await;
 }
 
@@ -183,5 +185,5 @@ async fn the_trigger_lets_go_between_tries_for_the_tables_lock() {
     assert_eq!(running.end().await.outcome, Outcome::Stopped);
     assert_eq!(bench.ours().await, 0);
     reader.batch_execute("COMMIT").await.expect("a writer");
-    tokio::time::timeout(Duration::from_secs(60), succeed(&task)).await.expect("it gets its lock");
+    tokio::time::timeout(Duration::from_mins(1), succeed(&task)).await.expect("it gets its lock");
 }

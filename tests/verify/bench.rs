@@ -148,6 +148,7 @@ impl Bench {
             statement_timeout: Span::secs(20),
             seed: None,
             retry: Ladder { first: Span::millis(50), longest: Span::millis(200), give_up_after: Span(DEADLINE) },
+            key: None,
         }
     }
 

@@ -4,6 +4,7 @@ pub mod assignments;
 pub mod barrier;
 pub mod catalog;
 pub mod checksum;
+pub mod chunk_statements;
 pub mod chunks;
 pub mod conductor;
 pub mod connect;

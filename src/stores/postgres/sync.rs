@@ -23,10 +23,9 @@
 //! superuser who switches them off is noticed ([`Sync::print`]), a row that leaves `where`, changes and comes back keeps
 //! what it had.
 
-use sha2::{Digest, Sha256};
-
 use super::{
     assignments::{Column, Derivation},
+    history::digest,
     ident::Ident,
     session::{QueryError, Session},
 };
@@ -40,8 +39,8 @@ pub struct Sync {
 impl Sync {
     /// Of this migration's phase. Names are the same each time.
     pub fn of(migration_uid: &str, phase: &str) -> Self {
-        let hash = Sha256::digest(format!("alongside/backfill\0{migration_uid}\0{phase}"));
-        let id = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut id = digest(&format!("alongside/backfill\0{migration_uid}\0{phase}"));
+        id.truncate(12);
         Self { id }
     }
 

@@ -28,7 +28,8 @@ use crate::{
         postgres::{
             Postgres, QueryError, Session,
             assignments::{Assignment, Derivation},
-            chunks::{Chunks, FORMAT_VERSION, Need, Run, RunState, Statements, settle_session},
+            chunk_statements::Statements,
+            chunks::{Chunks, FORMAT_VERSION, Need, Run, RunState, settle_session},
             history::{History, Layout, Scope, Way},
             server,
             sync::Sync,
@@ -251,9 +252,9 @@ async fn make_layout(
             Ok(layout)
         };
         let refusal = match made.await {
-            Ok(Layout::Newer(step)) => {
+            Ok(Layout::Newer(made)) => {
                 return Err(Halt::refused(format!(
-                    "The schema `alongside` was made by a newer version (step {step}); use an image at least as new."
+                    "The schema `alongside` was made by a newer version (step {made}); use an image at least as new."
                 )));
             }
             Ok(Layout::Absent | Layout::SchemaOnly | Layout::At(_)) => return Ok(()),
@@ -419,9 +420,9 @@ async fn labour(
 ) -> Result<(), Halt> {
     let sync = sync.map(|(sync, print)| (sync, print.as_str()));
     let ending = outside.stop.child_token();
-    let (orders, heard) = watch::channel(Orders::wait());
+    let (orders, given) = watch::channel(Orders::wait());
     let result = {
-        let hands = hands_and_sweep(work, &heard, &outside.live, &ending, hard);
+        let hands = hands_and_sweep(work, &given, &outside.live, &ending, hard);
         tokio::pin!(hands);
         let (live, shown) = (outside.live.clone(), outside.progress.clone());
         let mut monitor = Monitor { work, session, sync, live, shown, orders, stop: &outside.stop };
@@ -478,7 +479,7 @@ async fn hands(
 ) -> Result<(), Halt> {
     let nothing_left = CancellationToken::new();
     let hands = (0..MOST_WORKERS).map(|number| {
-        let hand = Hand {
+        let one = Hand {
             work: Arc::clone(work),
             number,
             orders: orders.clone(),
@@ -488,7 +489,7 @@ async fn hands(
             hard: hard.clone(),
         };
         async move {
-            let end = hand.run().await;
+            let end = one.run().await;
             if end.is_err() {
                 ending.cancel();
             }

@@ -171,8 +171,6 @@ pub(super) fn standing(task: &Task, of: &Derivation, run: &Run) -> Result<(), St
         ));
     }
     match run.state {
-        // Whoever comes now begins anew.
-        RunState::Undone | RunState::SyncLost | RunState::Finished => Ok(()),
         RunState::Running | RunState::Done if run.statement != task.statement() => Err(format!(
             "A backfill of this phase has begun in attempt {} with another table, `set`, `where` or `sync`, and some rows \
              hold what that one computed: put the text back, or roll back and begin again.",
@@ -185,7 +183,8 @@ pub(super) fn standing(task: &Task, of: &Derivation, run: &Run) -> Result<(), St
                 of.table.name
             ))
         }
-        RunState::Running | RunState::Done => Ok(()),
+        // Carried on; or, after its end, begun anew.
+        RunState::Running | RunState::Done | RunState::Undone | RunState::SyncLost | RunState::Finished => Ok(()),
     }
 }
 

@@ -104,9 +104,10 @@ impl Monitor<'_> {
             paused = Some(why.to_owned());
         }
         if self.work.progress.note_pause(paused.as_deref()) {
-            match &paused {
-                Some(because) => tracing::warn!(because, "pauses"),
-                None => tracing::info!("goes on"),
+            if let Some(because) = &paused {
+                tracing::warn!(because, "pauses");
+            } else {
+                tracing::info!("goes on");
             }
         }
         if let Some(why) = &paused {

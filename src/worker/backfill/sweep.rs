@@ -23,7 +23,7 @@ const MOST_LOOKS: u32 = 20;
 pub(super) async fn sweep(work: &Arc<Work>, stop: &CancellationToken, hard: &CancellationToken) -> Result<i64, Halt> {
     let reader = work.reader(stop, hard).await?;
     let bounds = work.bounds(&super::controls::Live::default());
-    let hand = work.hand(bounds.target, stop, hard).await?;
+    let writer = work.hand(bounds.target, stop, hard).await?;
     let mut done = 0;
     for look in 1..=MOST_LOOKS {
         if stop.is_cancelled() {
@@ -46,7 +46,7 @@ pub(super) async fn sweep(work: &Arc<Work>, stop: &CancellationToken, hard: &Can
         }
         tracing::info!(look, rows = in_need.len(), "rows are in need after all chunks");
         for key in &in_need {
-            done += one_row(work, &hand, key, stop).await?;
+            done += one_row(work, &writer, key, stop).await?;
         }
     }
     let advice = match work.task.action.sync {
@@ -66,13 +66,13 @@ async fn rows_in_need(work: &Work, reader: &Session) -> Result<Vec<KeyValue>, Qu
 }
 
 /// Does one row, however often somebody else has it locked. Returns 1 if it was still there and in need.
-async fn one_row(work: &Work, hand: &Session, key: &KeyValue, stop: &CancellationToken) -> Result<i64, Halt> {
+async fn one_row(work: &Work, writer: &Session, key: &KeyValue, stop: &CancellationToken) -> Result<i64, Halt> {
     let mut patience = Patience::quick(work.task.retry, std::time::Duration::from_secs(2), stop);
     loop {
         if stop.is_cancelled() {
             return Err(Halt::Stopped);
         }
-        let refusal = match hand.rows(&work.statements.one_row, &[key]).await {
+        let refusal = match writer.rows(&work.statements.one_row, &[key]).await {
             Ok(rows) => {
                 let done = i64::try_from(rows.len()).unwrap_or(0);
                 Counters::add(&work.progress.swept, done);

@@ -3,11 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     api::{BackfillAction, Span, backfill::Sync},
-    stores::postgres::history::{Scope, Turn, Way},
+    stores::postgres::history::{Scope, Turn, Way, digest},
     worker::{
         ladder::Ladder,
         signed::PublicKey,
@@ -133,7 +132,7 @@ impl Task {
             Sync::Trigger => "Trigger",
         };
         let text = serde_json::json!([store, table, set, filter, sync]).to_string();
-        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+        digest(&text)
     }
 
     /// How long a change of the schema may wait for a lock.

@@ -18,7 +18,8 @@ use super::{
 use crate::stores::postgres::{
     Postgres, Session,
     assignments::Derivation,
-    chunks::{Need, Statements, settle_session},
+    chunk_statements::Statements,
+    chunks::{Need, settle_session},
     history::Scope,
 };
 

@@ -130,6 +130,7 @@ impl Bench {
             action,
             retry: Ladder { first: Span::millis(50), longest: Span::millis(200), give_up_after: Span(DEADLINE) },
             lease: Span::secs(30),
+            key: None,
         }
     }
 

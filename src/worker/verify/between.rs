@@ -9,7 +9,7 @@ use super::{
     halt::{Halt, Patience},
     pool::{Opening, Pool, store_seen},
     table::TableRun,
-    task::{BarrierTask, VerifyTask},
+    task::{BarrierTask, VerifyRole, VerifyTask},
 };
 use crate::{
     api::{
@@ -92,6 +92,13 @@ pub(super) async fn verify(ctx: &Context<'_>, evidence: &Mutex<Evidence>) -> Res
             if runs.is_none() {
                 runs = Some(prepare(ctx, opening, &from, &to, &pool, evidence).await?);
             }
+            match ctx.task.role {
+                VerifyRole::Preflight => return Ok(()),
+                VerifyRole::Verify => {}
+            }
+            if let Some(heartbeat) = &ctx.heartbeat {
+                heartbeat.prepare(pool.from()).await?;
+            }
             for run in runs.iter_mut().flatten() {
                 let end = run.run(ctx, &pool, &mut patience).await;
                 note(evidence, run);
@@ -163,9 +170,6 @@ async fn prepare(
     let here = catalog::tables(&session, &selection.tables).await?;
     let there = on_the_other_side(&opening.pinned(to).await?, &here).await?;
     let (method, method_name) = method(pool).await?;
-    if let Some(heartbeat) = &ctx.heartbeat {
-        heartbeat.prepare(pool.from()).await?;
-    }
     let trim = action.equality.numeric == Equal::Value;
     let seed = lock(evidence).seed;
     let (mut runs, mut wrong) = (Vec::new(), Vec::new());

@@ -282,6 +282,7 @@ pub struct Column {
 }
 
 /// A unique index.
+#[expect(clippy::struct_excessive_bools, reason = "they are the catalogue's own, and each is asked by its name")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniqueIndex {
     /// Its name.

@@ -64,11 +64,6 @@ impl Context<'_> {
         }
     }
 
-    /// Says how far a table is.
-    pub fn progress(&self, table: &QualifiedName, done: u64, total: i64) {
-        tracing::info!(%table, done, total, "compared");
-    }
-
     /// Lets a statement over a whole table take its time, until the transaction ends. It can still be cancelled.
     pub async fn without_limit(&self, sessions: &[&Session]) -> Result<(), Halt> {
         for session in sessions {
@@ -87,7 +82,7 @@ pub(super) async fn verify(ctx: &Context<'_>, evidence: &Mutex<Evidence>) -> Res
     let mut runs: Option<Vec<TableRun>> = None;
     loop {
         let attempt = async {
-            let pool = Pool::open(opening, &from, &to, ctx.task.action.connections()).await?;
+            let pool = Box::pin(Pool::open(opening, &from, &to, ctx.task.action.connections())).await?;
             same_stores(ctx, &pool, evidence).await?;
             if runs.is_none() {
                 runs = Some(prepare(ctx, opening, &from, &to, &pool, evidence).await?);
@@ -106,7 +101,7 @@ pub(super) async fn verify(ctx: &Context<'_>, evidence: &Mutex<Evidence>) -> Res
             }
             Ok(())
         };
-        match attempt.await {
+        match Box::pin(attempt).await {
             Err(Halt::Lost(why)) => patience.again(&why).await?,
             end => return end,
         }

@@ -87,7 +87,7 @@ pub enum Repair {
     /// They are reported, and the verification doesn't pass.
     #[default]
     Report,
-    /// They are made equal in the `to` store, each in a transaction that looks again and writes down what it changed; then the verification passes.
+    /// They are made equal in the `to` store, each in a transaction that looks again and writes down what it changed; then the verification passes. Of a table in which more than 1,000 rows differ none is changed: a person should look first.
     Fix,
 }
 

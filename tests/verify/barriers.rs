@@ -1,11 +1,12 @@
 //! Two stores that logical replication joins, under writes that never stop: no false alarm, no difference overlooked, and
 //! writers wait for milliseconds.
 
-use std::time::Duration;
-
 use alongside::worker::{verdict::Outcome, verify::evidence::Finding};
 
-use crate::{bench::Bench, support::wait::within};
+use crate::{
+    bench::{Bench, DEADLINE},
+    support::wait::within,
+};
 
 const ORDERS: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, total numeric, note text)";
 const ROWS: &str = "INSERT INTO orders SELECT i, i, 'note' FROM generate_series(0, 59999) AS i; ANALYZE orders";
@@ -63,24 +64,22 @@ async fn a_writer_that_stays_in_its_transaction_costs_patience_and_nobody_else_m
     let holder = bench.blue.connect().await;
     holder.batch_execute("BEGIN; UPDATE orders SET total = 2").await.unwrap();
     let task = bench.joined(&["orders"]);
-    let (bench, seen) = tokio::join!(
+    let ((), seen) = tokio::join!(
         async {
             let waits =
                 "SELECT count(*) FROM pg_locks WHERE mode = 'ShareLock' AND NOT granted AND locktype = 'relation'";
-            within(Duration::from_secs(60), "the lock is asked for", async || match bench.blue.count(waits).await {
+            within(DEADLINE, "the lock is asked for", async || match bench.blue.count(waits).await {
                 0 => Err("nobody waits"),
                 _ => Ok(()),
             })
             .await;
             holder.batch_execute("COMMIT").await.unwrap();
-            &bench
         },
         bench.run(&task)
     );
     assert_eq!(seen.evidence.finding, Finding::Equal, "{:?}", seen.verdict);
     let missed = seen.table().last_missed.clone();
     assert!(missed.is_none_or(|why| why.contains("(test) has been writing to it")), "the holder is named");
-    drop(bench);
 }
 
 #[tokio::test]
@@ -119,21 +118,21 @@ async fn a_connection_that_is_lost_costs_the_round_and_not_the_run() {
     let stop = tokio_util::sync::CancellationToken::new();
     let task = bench.joined(&["orders"]);
     let kill = async {
-        let mut killed = 0;
-        while !stop.is_cancelled() && killed < 4 {
+        let mut ended = 0;
+        while !stop.is_cancelled() && ended < 4 {
             let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name LIKE 'alongside %' AND query LIKE '%hash_array%'";
-            killed += killer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
+            ended += killer.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
         }
-        killed
+        ended
     };
     let run = async {
         let seen = bench.run(&task).await;
         stop.cancel();
         seen
     };
-    let (killed, seen) = tokio::join!(kill, run);
-    assert!(killed > 0, "nothing was killed");
+    let (ended, seen) = tokio::join!(kill, run);
+    assert!(ended > 0, "nothing was killed");
     assert_eq!(seen.evidence.finding, Finding::Equal, "{:?}", seen.verdict);
     let ranges: u64 = seen.table().ranges.iter().map(|range| range.rows_from).sum();
     assert_eq!(ranges, seen.table().rows_from, "no range counts twice");
@@ -149,7 +148,7 @@ async fn a_worker_that_is_told_to_stop_ends_with_its_statements() {
     let mut worker = bench.spawn(&bench.all());
     let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND application_name LIKE 'alongside %' AND state = 'active' AND query LIKE '%hash_array%'";
-    within(Duration::from_secs(60), "the worker reads", async || match bench.blue.count(busy).await {
+    within(DEADLINE, "the worker reads", async || match bench.blue.count(busy).await {
         0 => Err("it doesn't"),
         _ => Ok(()),
     })
@@ -159,7 +158,7 @@ async fn a_worker_that_is_told_to_stop_ends_with_its_statements() {
     assert_eq!(worker.verdict().outcome, Outcome::Stopped);
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND application_name LIKE 'alongside %' AND state = 'active'";
-    within(Duration::from_secs(60), "nothing runs on", async || match bench.blue.count(left).await {
+    within(DEADLINE, "nothing runs on", async || match bench.blue.count(left).await {
         0 => Ok(()),
         _ => Err("a statement"),
     })

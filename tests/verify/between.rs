@@ -2,7 +2,13 @@
 
 use alongside::{
     api::Span,
-    worker::verify::evidence::{Finding, Kind},
+    worker::{
+        verdict::Outcome,
+        verify::{
+            evidence::{Finding, Kind},
+            task::{VerifyRole, VerifyTask},
+        },
+    },
 };
 
 use crate::bench::Bench;
@@ -67,6 +73,22 @@ async fn a_store_compared_with_itself_is_refused() {
     let bench = Bench::at_rest("CREATE TABLE one (id int PRIMARY KEY)").await;
     bench.write_uri("green", &bench.blue.uri());
     bench.refuses(&bench.all(), "are one database").await;
+}
+
+#[tokio::test]
+async fn preflight_asks_everything_and_compares_nothing() {
+    let bench = Bench::at_rest(ORDERS).await;
+    bench.green.run("DELETE FROM orders").await;
+    let preflight = |mut task: VerifyTask| {
+        task.role = VerifyRole::Preflight;
+        task
+    };
+    let seen = bench.run(&preflight(bench.all())).await;
+    assert_eq!((seen.verdict.outcome, seen.evidence.tables.len()), (Outcome::Succeeded, 0), "{:?}", seen.verdict);
+    let expect = serde_json::json!({"store": "blue", "table": "orders", "expect": ["total > 1000000"]});
+    assert_eq!(bench.run(&preflight(bench.task(expect))).await.verdict.outcome, Outcome::Succeeded);
+    bench.green.run("DROP TABLE orders").await;
+    bench.refuses(&preflight(bench.all()), "is not there in store green").await;
 }
 
 #[tokio::test]

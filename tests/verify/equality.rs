@@ -4,7 +4,7 @@ use alongside::worker::verify::{evidence::Finding, task::VerifyTask};
 
 use crate::bench::Bench;
 
-fn with(bench: &Bench, equality: serde_json::Value) -> VerifyTask {
+fn with(bench: &Bench, equality: &serde_json::Value) -> VerifyTask {
     bench.task(serde_json::json!({"from": "blue", "to": "green", "tables": ["public.*"], "equality": equality}))
 }
 
@@ -14,8 +14,8 @@ async fn judged(declared: &str, blue: &str, green: &str, policy: &str) -> (bool,
     let bench = Bench::at_rest(&format!("CREATE TABLE pairs (id int PRIMARY KEY, v {declared})")).await;
     bench.blue.run(&format!("INSERT INTO pairs VALUES (1, {blue}), (2, {blue})")).await;
     bench.green.run(&format!("INSERT INTO pairs VALUES (1, {green}), (2, {blue})")).await;
-    let by_value = bench.run(&with(&bench, serde_json::json!({policy: "Value"}))).await;
-    let as_text = bench.run(&with(&bench, serde_json::json!({policy: "Text"}))).await;
+    let by_value = bench.run(&with(&bench, &serde_json::json!({policy: "Value"}))).await;
+    let as_text = bench.run(&with(&bench, &serde_json::json!({policy: "Text"}))).await;
     let equal = |finding: Finding| match finding {
         Finding::Equal => true,
         Finding::Differs => false,
@@ -38,7 +38,7 @@ async fn minus_zero_equals_zero() {
     assert_eq!(judged("float4", "'-0'", "'0'", "float").await, (true, false));
     assert_eq!(judged("float8", "'NaN'", "'0'", "float").await, (false, false));
     // What the processor makes of it has another bit than what is read from text.
-    assert_eq!(judged("float8", "'NaN'", "'Infinity'::float8 - 'Infinity'::float8", "float").await.0, true);
+    assert!(judged("float8", "'NaN'", "'Infinity'::float8 - 'Infinity'::float8", "float").await.0);
 }
 
 #[tokio::test]

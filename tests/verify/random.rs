@@ -77,9 +77,9 @@ async fn random_changes_are_found_to_the_row_and_none_is_invented() {
         let (blue, green) = (read(&bench.blue).await, read(&bench.green).await);
         let expected: BTreeSet<String> = blue.symmetric_difference(&green).map(|(id, _, _)| id.to_string()).collect();
         let finding = if expected.is_empty() { Finding::Equal } else { Finding::Differs };
-        let seen = bench.finds(&bench.all(), finding).await;
-        let found: BTreeSet<String> = seen.table().rows.iter().map(|row| row.key[0].clone()).collect();
+        let result = bench.finds(&bench.all(), finding).await;
+        let found: BTreeSet<String> = result.table().rows.iter().map(|row| row.key[0].clone()).collect();
         assert_eq!(found, expected, "seed {seed}, round {round}: {changes:?}");
-        assert_eq!(seen.table().differing.total(), expected.len() as u64);
+        assert_eq!(result.table().differing.total(), expected.len() as u64);
     }
 }

@@ -193,6 +193,11 @@ pub enum SelectionError {
     },
 }
 
+/// Who a store is, down to the timeline of its files: one row of `system_identifier`, `database` and `version`.
+pub async fn identity(session: &Session) -> Result<Vec<tokio_postgres::Row>, QueryError> {
+    session.rows(include_str!("sql/store_identity.sql"), &[]).await
+}
+
 /// All that patterns could mean. To be asked before the search path is pinned.
 pub async fn relations(session: &Session) -> Result<Vec<Relation>, QueryError> {
     let rows = session.rows(include_str!("sql/relations.sql"), &[]).await?;
@@ -282,6 +287,7 @@ pub struct Column {
 }
 
 /// A unique index.
+#[expect(clippy::struct_excessive_bools, reason = "they are the catalogue's own, and each is asked by its name")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniqueIndex {
     /// Its name.

@@ -9,7 +9,7 @@ use super::{
     halt::{Halt, Patience},
     pool::{Opening, Pool, store_seen},
     table::TableRun,
-    task::{BarrierTask, VerifyTask},
+    task::{BarrierTask, VerifyRole, VerifyTask},
 };
 use crate::{
     api::{
@@ -64,11 +64,6 @@ impl Context<'_> {
         }
     }
 
-    /// Says how far a table is.
-    pub fn progress(&self, table: &QualifiedName, done: u64, total: i64) {
-        tracing::info!(%table, done, total, "compared");
-    }
-
     /// Lets a statement over a whole table take its time, until the transaction ends. It can still be cancelled.
     pub async fn without_limit(&self, sessions: &[&Session]) -> Result<(), Halt> {
         for session in sessions {
@@ -87,10 +82,17 @@ pub(super) async fn verify(ctx: &Context<'_>, evidence: &Mutex<Evidence>) -> Res
     let mut runs: Option<Vec<TableRun>> = None;
     loop {
         let attempt = async {
-            let pool = Pool::open(opening, &from, &to, ctx.task.action.connections()).await?;
+            let pool = Box::pin(Pool::open(opening, &from, &to, ctx.task.action.connections())).await?;
             same_stores(ctx, &pool, evidence).await?;
             if runs.is_none() {
                 runs = Some(prepare(ctx, opening, &from, &to, &pool, evidence).await?);
+            }
+            match ctx.task.role {
+                VerifyRole::Preflight => return Ok(()),
+                VerifyRole::Verify => {}
+            }
+            if let Some(heartbeat) = &ctx.heartbeat {
+                heartbeat.prepare(pool.from()).await?;
             }
             for run in runs.iter_mut().flatten() {
                 let end = run.run(ctx, &pool, &mut patience).await;
@@ -99,7 +101,7 @@ pub(super) async fn verify(ctx: &Context<'_>, evidence: &Mutex<Evidence>) -> Res
             }
             Ok(())
         };
-        match attempt.await {
+        match Box::pin(attempt).await {
             Err(Halt::Lost(why)) => patience.again(&why).await?,
             end => return end,
         }
@@ -163,9 +165,6 @@ async fn prepare(
     let here = catalog::tables(&session, &selection.tables).await?;
     let there = on_the_other_side(&opening.pinned(to).await?, &here).await?;
     let (method, method_name) = method(pool).await?;
-    if let Some(heartbeat) = &ctx.heartbeat {
-        heartbeat.prepare(pool.from()).await?;
-    }
     let trim = action.equality.numeric == Equal::Value;
     let seed = lock(evidence).seed;
     let (mut runs, mut wrong) = (Vec::new(), Vec::new());

@@ -80,13 +80,13 @@ pub(super) async fn compare_range(
         let began = Instant::now();
         let (from_sum, to_sum) = match sums(pair, from, to, &part).await? {
             (Timed::Done(from), Timed::Done(to)) => (from, to),
-            (from_timed, _) => {
-                let side = match from_timed {
+            (first, _) => {
+                let slow = match first {
                     Timed::OutOfTime => (&pair.from, from),
                     Timed::Done(_) => (&pair.to, to),
                 };
                 whole.took = whole.took.max(began.elapsed());
-                let middle = middle(side, &part, size).await?;
+                let middle = middle(slow, &part, size).await?;
                 let half = (size / 2).max(1);
                 parts.push((KeyRange { after: Some(middle.clone()), upto: part.upto }, half, counts));
                 parts.push((KeyRange { after: part.after, upto: Some(middle) }, half, counts));

@@ -18,7 +18,7 @@ use super::{
     pool::{Opening, store_seen},
     portion::Sample,
     table::count,
-    task::VerifyTask,
+    task::{VerifyRole, VerifyTask},
     walk::Walk,
 };
 use crate::{
@@ -75,6 +75,10 @@ pub(super) async fn verify(
             same_store(&sessions[0], &store.name, evidence).await?;
             if prepared.is_none() {
                 prepared = Some(prepare(&sessions[0], table, &expressions, evidence).await?);
+            }
+            match task.role {
+                VerifyRole::Preflight => return Ok(()),
+                VerifyRole::Verify => {}
             }
             let (reading, estimate) = prepared.as_ref().expect("it was just prepared");
             while !walk.ended {

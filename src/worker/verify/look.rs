@@ -114,6 +114,9 @@ async fn judge(pair: &Pair, run: &TableRun, ctx: &Context<'_>, rows: Vec<Found>)
         let mut asked: BTreeMap<usize, Vec<(&KeyValue, &str, &str)>> = BTreeMap::new();
         for key in &keys {
             let (Some(from), Some(to)) = (from.get(key), to.get(key)) else { continue };
+            // Also a row none of whose columns differs: one whose value has two binary forms that are written alike, such
+            // as NaN.
+            differing.entry(key).or_default();
             for (at, (from, to)) in from.iter().zip(to).enumerate().filter(|(_, (from, to))| from != to) {
                 differing.entry(key).or_default().push(at);
                 if let (true, Some(from), Some(to)) = (by_value(&columns[at]), from, to) {

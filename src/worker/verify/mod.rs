@@ -33,7 +33,7 @@ use self::{
     evidence::{Evidence, Finding},
     halt::{Halt, noise},
     pool::now,
-    task::{BarrierTask, VerifyTask},
+    task::{BarrierTask, VerifyRole, VerifyTask},
 };
 use crate::{
     api::verify::{OnEmpty, VerifyAction},
@@ -101,7 +101,14 @@ async fn execute_shown(task: &VerifyTask, progress: &Progress, stop: &Cancellati
     let mut evidence = evidence.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     evidence.ended = now();
     let (outcome, finding, message) = match end {
-        Ok(()) => judge(&evidence, task.action.empty),
+        Ok(()) => match task.role {
+            VerifyRole::Preflight => (
+                Outcome::Succeeded,
+                Finding::Incomplete,
+                "Nothing stands in the way; nothing was compared yet.".to_owned(),
+            ),
+            VerifyRole::Verify => judge(&evidence, task.action.empty),
+        },
         Err(halt) => {
             let (outcome, message) = halt.into_outcome();
             (outcome, Finding::Incomplete, message)

@@ -13,6 +13,7 @@ use crate::{
     stores::postgres::{
         Postgres, Session,
         barrier::{self, Heartbeat, Missed, Snapshots, Trio},
+        catalog,
         checksum::pin_settings,
     },
 };
@@ -123,7 +124,7 @@ impl Pair {
 
 /// Who a store is.
 pub(super) async fn store_seen(session: &Session, name: &str) -> Result<StoreSeen, Halt> {
-    let row = session.rows(include_str!("../../stores/postgres/sql/store_identity.sql"), &[]).await?;
+    let row = catalog::identity(session).await?;
     let row = row.first().ok_or_else(|| Halt::Failed("The store doesn't say who it is.".to_owned()))?;
     Ok(StoreSeen {
         name: name.to_owned(),

@@ -95,8 +95,8 @@ async fn repair_batch(
     repair::begin(to, SILENCE.as_millis(), SILENCE.as_millis())
         .await
         .map_err(|error| refused(error, "write without firing triggers (session_replication_role)"))?;
-    let there = rows(run.to.whole(&keys, true).rows(to).await?);
-    let here = rows(run.from.whole(&keys, false).rows(from).await?);
+    let there = rows(&run.to.whole(&keys, true).rows(to).await?);
+    let here = rows(&run.from.whole(&keys, false).rows(from).await?);
     let columns: Vec<String> = run.comparison.columns.iter().map(|column| column.name.clone()).collect();
     let table = run.comparison.name.to_string();
     let (mut insert, mut update, mut delete, mut kinds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -176,7 +176,7 @@ async fn look_once_more(
 
 type Rows = BTreeMap<KeyValue, (i64, Contents)>;
 
-fn rows(rows: Vec<tokio_postgres::Row>) -> Rows {
+fn rows(rows: &[tokio_postgres::Row]) -> Rows {
     rows.iter().map(|row| (row.get("key"), (row.get("digest"), row.get("columns")))).collect()
 }
 

@@ -75,7 +75,7 @@ impl TableRun {
     ) -> Self {
         let names =
             |all: &[crate::stores::postgres::checksum::KeyColumn]| all.iter().map(|key| key.name.clone()).collect();
-        let seen = TableSeen {
+        let table = TableSeen {
             name: comparison.name.to_string(),
             key: names(&comparison.keys.0),
             portions: match &comparison.portions {
@@ -95,7 +95,7 @@ impl TableRun {
             stage: Stage::Count,
             walk: Walk::new(draw),
             comparison,
-            seen,
+            seen: table,
             suspects: Vec::new(),
             confirmed: Vec::new(),
             handled: Vec::new(),
@@ -190,8 +190,15 @@ impl TableRun {
                 let (rows, portions) = (compared.iter().map(Compared::rows).sum::<i64>(), compared.len());
                 self.take_in(compared);
                 self.seen.list_barrier(barrier);
-                tracing::debug!(table = %self.comparison.name, rows, portions, took = ?began.elapsed(), "compared");
-                ctx.progress(&self.comparison.name, self.seen.rows_from, self.comparison.estimate);
+                tracing::info!(
+                    table = %self.comparison.name,
+                    rows,
+                    portions,
+                    took = ?began.elapsed(),
+                    done = self.seen.rows_from,
+                    of = self.comparison.estimate,
+                    "compared"
+                );
             }
             // Only now is the round settled.
             self.seen.passed_over += passed_over;

@@ -16,6 +16,7 @@ mod actions;
 mod apiserver;
 mod app;
 mod crashes;
+mod data;
 mod deletion;
 mod guards;
 mod home;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     let stories = [
         apiserver::stories(),
         crashes::stories(),
+        data::stories(),
         shop::stories(),
         leaders::stories(),
         deletion::stories(),

@@ -145,13 +145,13 @@ async fn a_task_that_someone_else_has_put_in_the_jobs_way_is_never_run(home: Hom
 }
 
 /// The example app in a story's home.
-struct Shop {
+pub struct Shop {
     home: Home,
 }
 
 impl Shop {
     /// Brings up the database, and what else the story needs, from the example's own manifests.
-    async fn opens(home: &Home, parts: &[&str]) -> Self {
+    pub async fn opens(home: &Home, parts: &[&str]) -> Self {
         home.stage().images(|| load_images(home)).await;
         let shop = Self { home: home.clone() };
         let folder = root().join("deploy/examples/shop/manifests");
@@ -181,7 +181,7 @@ impl Shop {
         .await;
     }
 
-    fn has_the_column(&self) -> bool {
+    pub fn has_the_column(&self) -> bool {
         let columns =
             "SELECT count(*) FROM information_schema.columns WHERE table_name = 'items' AND column_name = 'sku'";
         match self.asks(columns).trim() {
@@ -191,7 +191,8 @@ impl Shop {
         }
     }
 
-    fn asks(&self, query: &str) -> String {
+    /// What the database answers, as text.
+    pub fn asks(&self, query: &str) -> String {
         let name = format!("--namespace={}", self.home.name());
         let psql =
             ["psql", "--username=inventory", "--host=/var/run/postgresql", "--tuples-only", "--no-align", "--command"];
@@ -200,12 +201,19 @@ impl Shop {
         if said.success { said.stdout } else { said.stderr }
     }
 
-    fn store() -> serde_json::Value {
+    /// The number that the database answers.
+    pub fn number(&self, query: &str) -> i64 {
+        let said = self.asks(query);
+        said.trim().parse().unwrap_or_else(|_| panic!("{query}: {said}"))
+    }
+
+    /// The database as a store of a migration.
+    pub fn store() -> serde_json::Value {
         json!([{ "name": "inventory", "postgres": { "secretRef": { "name": "inventory-db", "key": "uri" } } }])
     }
 
     /// A phase that runs this script, and drops the column `sku` on the way back.
-    fn expands(up: &str) -> serde_json::Value {
+    pub fn expands(up: &str) -> serde_json::Value {
         let down = "ALTER TABLE items DROP COLUMN sku";
         let sql = json!({
             "store": "inventory",

@@ -404,7 +404,9 @@ async fn try_begin(
     if task.action.sync == SyncKind::Trigger && aim == Aim::Fill {
         let sync = Sync::of(&task.migration.uid, &task.phase);
         sync.install(session, of).await?;
-        run.sync = sync.print(session, of.table.oid).await?;
+        let print = sync.print(session, of.table.oid).await?;
+        // Without it nobody would notice that the trigger went away.
+        run.sync = Some(print.ok_or_else(|| QueryError::Unexpected { why: "a trigger just made isn't there".into() })?);
     }
     chunks.begin(run).await?;
     session.commit().await

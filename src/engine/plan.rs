@@ -193,11 +193,36 @@ pub fn undo(phase: &Phase) -> Undo {
     }
 }
 
-/// Whether a phase asks its stores, in a Job, before the migration's first effect.
-pub fn asks_stores(phase: &Phase) -> bool {
+/// When a phase asks its stores, in a Job, what can be asked before it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// It has none.
+    Never,
+    /// Before the migration's first effect.
+    First,
+    /// As soon as every earlier phase that may change the schema is done: what it works on may not be there before.
+    OnceTheSchemaIsThere,
+}
+
+/// When a phase asks its stores.
+pub fn asks_stores(phase: &Phase) -> Asks {
     match action(phase) {
-        Action::Sql(_) | Action::Backfill(_) | Action::Verify(_) => true,
-        Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => false,
+        Action::Sql(_) => Asks::First,
+        Action::Backfill(_) | Action::Verify(_) => Asks::OnceTheSchemaIsThere,
+        Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => Asks::Never,
+    }
+}
+
+/// Whether a phase may make the tables and columns that a later one works on.
+pub fn may_change_schema(phase: &Phase) -> bool {
+    match action(phase) {
+        Action::Sql(_) | Action::Job(_) => true,
+        Action::Backfill(_)
+        | Action::Verify(_)
+        | Action::Switch(_)
+        | Action::Observe(_)
+        | Action::Bake(_)
+        | Action::Approval => false,
     }
 }
 

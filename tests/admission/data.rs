@@ -11,6 +11,15 @@ phases: [{name: fill, backfill: {store: crm, table: customers, set: {first_name:
 stores: [{name: crm, postgres: {secretRef: {name: crm-db, key: uri}}}]
 phases: [{name: fill, backfill: {store: crm, table: customers, set: {first_name: \"split_part(full_name, ' ', 1)\"}}}]",
     }
+    a_backfill_with_a_trigger_that_can_not_tell_what_is_filled {
+        wrote: "
+stores: [{name: crm, postgres: {secretRef: {name: crm-db, key: uri}}}]
+phases: [{name: fill, backfill: {store: crm, table: customers, set: {a: b}, sync: Trigger}}]",
+        heard: "spec.phases[0].backfill: Invalid value: with `sync: Trigger` say in `where` how a row is told that nobody has filled yet, such as `first_name IS NULL`",
+        writes: "
+stores: [{name: crm, postgres: {secretRef: {name: crm-db, key: uri}}}]
+phases: [{name: fill, backfill: {store: crm, table: customers, set: {a: b}, where: a IS NULL, sync: Trigger}}]",
+    }
     a_backfill_that_sets_nothing {
         wrote: "
 stores: [{name: crm, postgres: {secretRef: {name: crm-db, key: uri}}}]

@@ -43,7 +43,7 @@ async fn a_column_is_filled_and_proven_under_writes_and_its_trigger_goes_before_
     assert!(said(&status, "fill").starts_with("Filled"), "{}", said(&status, "fill"));
     assert_eq!(said(&status, "prove"), "As expected: 1000 rows.");
     // Whoever still knows nothing of the new column keeps it true all the same.
-    shop.asks("UPDATE items SET name = name || '!' WHERE id % 7 = 0; INSERT INTO items (name) VALUES ('late')");
+    shop.asks("UPDATE items SET name = name || '!' WHERE id % 7 = 0; INSERT INTO items (id, name, stock) VALUES (100001, 'late', 1)");
     assert_eq!((shop.number(WRONG), shop.number(TRIGGERS) > 0), (0, true));
 
     migration.is_approved().await;
@@ -83,7 +83,7 @@ async fn rows_that_are_not_as_expected_take_the_backfill_back_and_are_named(home
 
 async fn a_backfill_is_seen_while_it_works_and_can_be_paused_and_hurried(home: Home) {
     let shop = Shop::opens(&home, &[]).await;
-    shop.asks("INSERT INTO items (name) SELECT 'more ' || n FROM generate_series(1, 20000) n; ANALYZE items");
+    shop.asks("INSERT INTO items (id, name, stock) SELECT 100000 + n, 'more ' || n, 1 FROM generate_series(1, 20000) n; ANALYZE items");
     let _operator = home.leader("a").await;
     let mut spec = phases([expand(), fill(&json!({ "rate": 200, "chunk": { "rows": 100 } })), approval()]);
     spec["stores"] = Shop::store();

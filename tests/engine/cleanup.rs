@@ -153,3 +153,16 @@ fn a_worker_is_shown_while_it_works_and_not_with_every_word_it_says() {
     assert_eq!(scene.status.phases[0].work, None);
     assert!(scene.now.since(scene.status.phases[0].started_at.unwrap()) >= Span::secs(7));
 }
+
+#[test]
+fn a_backfill_is_asked_about_once_the_column_that_it_fills_is_there() {
+    let mut scene = given(migration().sql("expand").backfill("backfill")).slow("expand");
+    scene.run_until(|scene| scene.works("expand", JobRole::Do)).settle();
+    assert_eq!(scene.jobs_of("expand", JobRole::Preflight), 1);
+    assert_eq!(scene.jobs_of("backfill", JobRole::Preflight), 0);
+    scene.slow.clear();
+    scene.run_to("backfill");
+    let asked = position(&scene, "the question", |effect| makes(effect, "backfill", JobRole::Preflight));
+    let done = position(&scene, "the backfill", |effect| makes(effect, "backfill", JobRole::Do));
+    assert!(asked < done);
+}

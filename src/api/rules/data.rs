@@ -11,6 +11,11 @@ pub(super) fn rules() -> Vec<Rule> {
 
 fn of_a_backfill() -> Vec<Rule> {
     vec![
+        Rule::new(
+            "spec.phases.[].backfill",
+            "!has(self.sync) || self.sync != 'Trigger' || has(self.where)",
+            "with `sync: Trigger` say in `where` how a row is told that nobody has filled yet, such as `first_name IS NULL`",
+        ),
         between(
             "spec.phases.[].backfill.lockTimeout",
             "10ms",

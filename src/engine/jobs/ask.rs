@@ -3,16 +3,24 @@
 use crate::api::{JobRef, PhaseState};
 
 use super::{
-    super::{draft::Draft, effect::JobRole, hold::Hold, plan, world::RESYNC},
+    super::{draft::Draft, effect::JobRole, hold::Hold, plan, plan::Asks, world::RESYNC},
     Seen, backoff,
 };
 
 impl Draft<'_> {
-    /// Asks the stores of all phases that have not begun. True once each has answered well.
+    /// Asks the stores of all phases that have not begun, as far as they can be asked yet. True once each has answered
+    /// well.
     pub fn ask_stores(&mut self) -> bool {
         let mut all = true;
+        let mut schema_is_there = true;
         for index in 0..self.status.phases.len() {
-            let asks = plan::asks_stores(&self.plan.phases()[index]);
+            let phase = &self.plan.phases()[index];
+            let asks = match plan::asks_stores(phase) {
+                Asks::Never => false,
+                Asks::First => true,
+                Asks::OnceTheSchemaIsThere => schema_is_there,
+            };
+            schema_is_there &= !plan::may_change_schema(phase) || self.status.phases[index].state == PhaseState::Done;
             if asks && self.status.phases[index].state == PhaseState::Pending {
                 all &= self.ask_store(index);
             }

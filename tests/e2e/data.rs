@@ -51,7 +51,8 @@ async fn a_column_is_filled_and_proven_under_writes_and_its_trigger_goes_before_
     assert!(phase(&status, "fill").cleaned_up);
     assert_eq!((shop.number(TRIGGERS), told(&status, "PhaseCleanedUp")), (0, 1));
     assert_eq!(shop.number("SELECT count(*) FROM items WHERE sku IS NULL"), 0);
-    let left = "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'alongside'";
+    let left =
+        "SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'alongside'";
     assert_eq!(shop.number(left), 0);
 }
 
@@ -94,7 +95,8 @@ async fn a_backfill_is_seen_while_it_works_and_can_be_paused_and_hurried(home: H
     assert!(status.message.contains("of 21,000 rows"), "{}", status.message);
 
     migration.is_paused().await;
-    let status = migration.is("the worker has paused", |status| why_throttled(status).contains("paused by annotation")).await;
+    let status =
+        migration.is("the worker has paused", |status| why_throttled(status).contains("paused by annotation")).await;
     assert!(phase(&status, "fill").paused.is_some());
     let before = shop.number("SELECT count(*) FROM items WHERE sku IS NOT NULL");
     migration.is_resumed().await;

@@ -32,8 +32,8 @@ deny: ## Licences, sources and duplicates among the dependencies
 	tests/deny
 
 .PHONY: test-databases
-test-databases: setup ## The sql worker against real PostgreSQL, the guards against real Prometheus
-	cargo test --test sql --test guards
+test-databases: setup ## The workers against real PostgreSQL, the guards against real Prometheus
+	cargo test --test sql --test backfill --test verify --test cutover --test guards
 
 .PHONY: test-e2e
 test-e2e: setup ## End to end on a real cluster
@@ -52,7 +52,8 @@ test: setup ## Everything: checks, unit, property and model tests, real database
 	@tests/run
 
 .PHONY: soak
-soak: ## The long run: many more random walks through the model
+soak: ## The long run: many more random walks through the model, and moves under which whatever can dies
+	ALONGSIDE_SCHEDULES=200 cargo test --test cutover -- whatever_dies --nocapture
 	cargo test --features alongside/fault-points --test model -- --ignored --nocapture
 
 .PHONY: cluster

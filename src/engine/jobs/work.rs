@@ -50,7 +50,7 @@ impl Draft<'_> {
         }
         let phase = &mut self.status.phases[index];
         let running = Hold::JobRuns { phase: name.clone(), how_far: phase.work.clone().map(Box::new) };
-        let mut held = None;
+        let mut paused = None;
         match seen {
             Seen::Unseen => {}
             // It has been announced, but what allowed it then may not hold any more.
@@ -61,7 +61,7 @@ impl Draft<'_> {
             Seen::Missing => self.make(self.tombstone(index, JobRole::Do, tries), running.clone()),
             Seen::Active => {
                 phase.state = PhaseState::Running;
-                held = self.pause_work(index);
+                paused = self.pause_work(index);
             }
             Seen::Succeeded(message) => {
                 phase.state = PhaseState::Done;
@@ -80,7 +80,7 @@ impl Draft<'_> {
         if let Some(late) = self.too_late(index) {
             return Some(late);
         }
-        match held {
+        match paused {
             Some(hold) => self.hold(hold),
             None => self.hold_for(&job_name, &name, running),
         }

@@ -126,17 +126,18 @@ async fn the_server_understands_every_statement_of_ours() {
     let bench = Bench::new().await;
     succeed(&bench.inline("SELECT 1;", None)).await;
     let client = bench.database.connect().await;
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/stores/postgres/sql");
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stores/postgres"));
     let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let sql = std::fs::read_to_string(&path).unwrap();
-        let is_layout_step = path.file_stem().unwrap().to_str().unwrap().starts_with("layout_1");
+    // What the other workers say needs tables of theirs, and is said in their tests.
+    for source in ["history.rs", "index.rs", "server.rs", "session.rs"] {
+        let text = std::fs::read_to_string(folder.join(source)).unwrap();
+        let named = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next());
         // A layout step is several statements, and has run by now.
-        if !is_layout_step {
+        for name in named.filter(|name| !name.contains("layout_1")) {
+            let sql = std::fs::read_to_string(folder.join(name)).unwrap();
             let prepared = client.prepare(&sql).await;
-            assert!(prepared.is_ok(), "{}: {prepared:?}", path.display());
-            assert!(sql.starts_with("-- "), "{} says what it does", path.display());
+            assert!(prepared.is_ok(), "{name}: {prepared:?}");
+            assert!(sql.starts_with("-- "), "{name} says what it does");
             count += 1;
         }
     }

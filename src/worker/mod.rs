@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    task::Task,
+    task::{Task, Told},
     verdict::{Outcome, Verdict},
     verify::task::VerifyTask,
 };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::ladder::Ladder;
 pub use super::verdict::Verdict;
@@ -133,10 +133,12 @@ pub enum TaskError {
         source: serde_json::Error,
     },
     /// It is of another version.
-    #[error("the task has format version {found}, but this worker knows {FORMAT_VERSION}: image and operator differ")]
+    #[error("the task has format version {found}, but this worker knows {known}: image and operator differ")]
     Version {
         /// Its version.
         found: u32,
+        /// The worker's.
+        known: u32,
     },
     /// A script isn't the one that was planned.
     #[error("script {name} doesn't match its checksum: the task was changed after it was planned")]
@@ -149,14 +151,35 @@ pub enum TaskError {
     Number,
 }
 
-impl Task {
-    /// Reads a task and checks that it is whole.
-    pub async fn read(path: &Path) -> Result<Self, TaskError> {
-        let read = |source| TaskError::Read { path: path.to_owned(), source };
-        let text = tokio::fs::read(path).await.map_err(read)?;
-        Self::from_json(&text, path)
+/// A task of any kind of worker, as far as reading it goes.
+pub trait Told: DeserializeOwned {
+    /// Version of its meaning. A worker refuses any other.
+    const FORMAT_VERSION: u32;
+
+    /// Attempt and try, each from 1.
+    fn numbers(&self) -> [u32; 2];
+
+    /// Checks what only this kind has.
+    ///
+    /// # Errors
+    /// It isn't what was planned.
+    fn check(&self) -> Result<(), TaskError> {
+        Ok(())
     }
 
+    /// Reads a task and checks that it is whole.
+    fn read(path: &Path) -> impl Future<Output = Result<Self, TaskError>> + Send {
+        async move {
+            let read = |source| TaskError::Read { path: path.to_owned(), source };
+            let text = tokio::fs::read(path).await.map_err(read)?;
+            Self::from_json(&text, path)
+        }
+    }
+
+    /// The same of a text that was read from `path`.
+    ///
+    /// # Errors
+    /// As of [`Told::read`].
     fn from_json(text: &[u8], path: &Path) -> Result<Self, TaskError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -166,20 +189,49 @@ impl Task {
         let parse = |source| TaskError::Parse { path: path.to_owned(), source };
         // The version first: a task of another version needn't have these fields.
         let Envelope { format_version } = serde_json::from_slice(text).map_err(parse)?;
-        if format_version != FORMAT_VERSION {
-            return Err(TaskError::Version { found: format_version });
+        if format_version != Self::FORMAT_VERSION {
+            return Err(TaskError::Version { found: format_version, known: Self::FORMAT_VERSION });
         }
         let task: Self = serde_json::from_slice(text).map_err(parse)?;
-        if let Some(script) = task.scripts.iter().find(|script| scripts::checksum(&script.up) != script.checksum) {
-            return Err(TaskError::Checksum { name: script.name.clone() });
-        }
-        let numbers = [task.attempt, task.try_];
-        if numbers.iter().any(|number| *number == 0 || i32::try_from(*number).is_err()) {
+        task.check()?;
+        if task.numbers().iter().any(|number| *number == 0 || i32::try_from(*number).is_err()) {
             return Err(TaskError::Number);
         }
         Ok(task)
     }
+}
 
+impl StoreRef {
+    /// Why there is no URI to reach it by, if its Secret isn't there. The Secret is mounted as it is, also where it isn't;
+    /// whatever else may be wrong with it shows when it is read.
+    pub async fn lacks_its_secret(&self) -> Option<String> {
+        let SecretKey { name, key } = self.secret.as_ref()?;
+        let absent = matches!(tokio::fs::try_exists(&self.uri_file).await, Ok(false));
+        absent.then(|| {
+            format!(
+                "There is no Secret {name} with the key {key} in this namespace, and store {} is reached by the URI in it.",
+                self.name
+            )
+        })
+    }
+}
+
+impl Told for Task {
+    const FORMAT_VERSION: u32 = FORMAT_VERSION;
+
+    fn numbers(&self) -> [u32; 2] {
+        [self.attempt, self.try_]
+    }
+
+    fn check(&self) -> Result<(), TaskError> {
+        match self.scripts.iter().find(|script| scripts::checksum(&script.up) != script.checksum) {
+            Some(script) => Err(TaskError::Checksum { name: script.name.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Task {
     /// Whose history the scripts belong to.
     pub fn scope(&self) -> Scope {
         Scope {

@@ -39,12 +39,10 @@ use self::{
 use super::{
     live,
     progress::Progress,
+    task::Told as _,
     verdict::{Outcome, Verdict},
 };
-use crate::{
-    api::{SecretKey, backfill::FilledValues},
-    stores::postgres::connect::chain,
-};
+use crate::{api::backfill::FilledValues, stores::postgres::connect::chain};
 
 /// Arguments of the `backfill` worker.
 #[derive(Debug, clap::Args)]
@@ -102,9 +100,9 @@ pub async fn execute(task: &Task, live: watch::Receiver<Live>, stop: &Cancellati
 }
 
 async fn execute_under(task: &Task, outside: &Outside) -> Verdict {
-    let end = match has_uri(task).await {
-        Err(halt) => Err(halt),
-        Ok(()) => match task.role {
+    let end = match task.store.lacks_its_secret().await {
+        Some(why) => Err(Halt::failed(why)),
+        None => match task.role {
             Role::Preflight => preflight(task, &outside.stop).await,
             Role::Run => lead::run(task, outside).await.map(|summary| Verdict {
                 backfill: Some(summary.clone()),
@@ -140,18 +138,5 @@ async fn take_back(task: &Task, outside: &Outside) -> Result<Verdict, Halt> {
             let message = format!("{removed} {}", summary.sentence("Cleared"));
             Ok(Verdict { backfill: Some(summary), ..Verdict::new(Outcome::Succeeded, message) })
         }
-    }
-}
-
-/// Whether there is a URI at all. The Secret is mounted as it is, also where it isn't.
-async fn has_uri(task: &Task) -> Result<(), Halt> {
-    let Some(SecretKey { name, key }) = &task.store.secret else { return Ok(()) };
-    match tokio::fs::try_exists(&task.store.uri_file).await {
-        Ok(false) => Err(Halt::failed(format!(
-            "There is no Secret {name} with the key {key} in this namespace, and store {} is reached by the URI in it.",
-            task.store.name
-        ))),
-        // Whatever else may be wrong with it shows when it is read.
-        Ok(true) | Err(_) => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! What a `backfill` worker is told to do: a JSON file that the operator mounts from a ConfigMap. No secret is in it.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{
     worker::{
         ladder::Ladder,
         signed::PublicKey,
-        task::{DEFAULT_LOCK_TIMEOUT, MigrationRef, StoreRef, TaskError},
+        task::{DEFAULT_LOCK_TIMEOUT, MigrationRef, StoreRef, Told},
     },
 };
 
@@ -66,37 +66,18 @@ pub enum Role {
     Undo,
 }
 
+impl Told for Task {
+    const FORMAT_VERSION: u32 = FORMAT_VERSION;
+
+    fn numbers(&self) -> [u32; 2] {
+        [self.attempt, self.try_]
+    }
+}
+
 impl Task {
     /// How long a leader or a holder of a chunk may be silent before another worker takes over. Longer than one chunk may
     /// take, with room for a server that is restarted.
     pub const LEASE: Span = Span::secs(30);
-
-    /// Reads a task and checks that it is whole.
-    pub async fn read(path: &Path) -> Result<Self, TaskError> {
-        let read = |source| TaskError::Read { path: path.to_owned(), source };
-        let text = tokio::fs::read(path).await.map_err(read)?;
-        Self::from_json(&text, path)
-    }
-
-    fn from_json(text: &[u8], path: &Path) -> Result<Self, TaskError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Envelope {
-            format_version: u32,
-        }
-        let parse = |source| TaskError::Parse { path: path.to_owned(), source };
-        // The version first: a task of another version needn't have these fields.
-        let Envelope { format_version } = serde_json::from_slice(text).map_err(parse)?;
-        if format_version != FORMAT_VERSION {
-            return Err(TaskError::Version { found: format_version });
-        }
-        let task: Self = serde_json::from_slice(text).map_err(parse)?;
-        let numbers = [task.attempt, task.try_];
-        if numbers.iter().any(|number| *number == 0 || i32::try_from(*number).is_err()) {
-            return Err(TaskError::Number);
-        }
-        Ok(task)
-    }
 
     /// Whose run it is.
     pub fn scope(&self) -> Scope {
@@ -143,7 +124,10 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::worker::task::TaskError;
 
     fn json() -> serde_json::Value {
         serde_json::json!({

@@ -1,6 +1,6 @@
 //! What the agent of a migration between two stores is told: a JSON file without secrets.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{
     worker::{
         ladder::Ladder,
         signed::PublicKey,
-        task::{MigrationRef, StoreRef, TaskError},
+        task::{MigrationRef, StoreRef, Told},
     },
 };
 
@@ -105,32 +105,15 @@ pub struct Place {
     pub port: u16,
 }
 
+impl Told for ReplicateTask {
+    const FORMAT_VERSION: u32 = FORMAT_VERSION;
+
+    fn numbers(&self) -> [u32; 2] {
+        [self.attempt, self.try_]
+    }
+}
+
 impl ReplicateTask {
-    /// Reads a task and checks that it is whole.
-    pub async fn read(path: &Path) -> Result<Self, TaskError> {
-        let read = |source| TaskError::Read { path: path.to_owned(), source };
-        let text = tokio::fs::read(path).await.map_err(read)?;
-        Self::from_json(&text, path)
-    }
-
-    fn from_json(text: &[u8], path: &Path) -> Result<Self, TaskError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Envelope {
-            format_version: u32,
-        }
-        let parse = |source| TaskError::Parse { path: path.to_owned(), source };
-        let Envelope { format_version } = serde_json::from_slice(text).map_err(parse)?;
-        if format_version != FORMAT_VERSION {
-            return Err(TaskError::Version { found: format_version });
-        }
-        let task: Self = serde_json::from_slice(text).map_err(parse)?;
-        if task.attempt == 0 || task.try_ == 0 {
-            return Err(TaskError::Number);
-        }
-        Ok(task)
-    }
-
     /// What this migration's own objects are called.
     pub fn names(&self) -> Names {
         Names::new(&self.migration.uid, &self.phase)
@@ -139,7 +122,10 @@ impl ReplicateTask {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::worker::task::TaskError;
 
     fn json() -> serde_json::Value {
         serde_json::json!({

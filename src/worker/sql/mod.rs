@@ -26,11 +26,10 @@ use self::{
     wait::Waits,
 };
 use super::{
-    task::{Role, StoreRef, Task},
+    task::{Role, Task},
     verdict::{Outcome, Verdict},
 };
 use crate::{
-    api::SecretKey,
     engine::scripts::{VersionedScript, checksum},
     stores::{
         Finding,
@@ -55,8 +54,8 @@ struct Prepared<'a> {
 /// Dropping the future instead leaves the server to notice by itself.
 pub async fn execute(task: &Task, stop: &CancellationToken) -> Verdict {
     let mut tally = Tally::default();
-    if let Err(halt) = has_uri(&task.store).await {
-        return halt.into_verdict();
+    if let Some(why) = task.store.lacks_its_secret().await {
+        return Halt::failed(why).into_verdict();
     }
     let end = match task.role {
         Role::Preflight => match preflight::look(task, stop).await {
@@ -72,19 +71,6 @@ pub async fn execute(task: &Task, stop: &CancellationToken) -> Verdict {
     verdict.applied = tally.versions_in_effect(task);
     verdict.undone = tally.versions_taken_back(task);
     verdict
-}
-
-/// Whether there is a URI at all. The Secret is mounted as it is, also where it isn't.
-async fn has_uri(store: &StoreRef) -> Result<(), Halt> {
-    let Some(SecretKey { name, key }) = &store.secret else { return Ok(()) };
-    match tokio::fs::try_exists(&store.uri_file).await {
-        Ok(false) => Err(Halt::failed(format!(
-            "There is no Secret {name} with the key {key} in this namespace, and store {} is reached by the URI in it.",
-            store.name
-        ))),
-        // Whatever else may be wrong with it shows when it is read.
-        Ok(true) | Err(_) => Ok(()),
-    }
 }
 
 fn passed(findings: Vec<Finding>) -> Verdict {

@@ -1,6 +1,6 @@
 //! What the `verify` worker is told to do: a JSON file that the operator mounts. No secret is in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::{
     worker::{
         ladder::Ladder,
         signed::PublicKey,
-        task::{MigrationRef, StoreRef, TaskError},
+        task::{MigrationRef, StoreRef, Told},
     },
 };
 
@@ -92,34 +92,15 @@ pub enum BarrierTask {
     None,
 }
 
+impl Told for VerifyTask {
+    const FORMAT_VERSION: u32 = FORMAT_VERSION;
+
+    fn numbers(&self) -> [u32; 2] {
+        [self.attempt, self.try_]
+    }
+}
+
 impl VerifyTask {
-    /// Reads a task and checks that it is whole.
-    pub async fn read(path: &Path) -> Result<Self, TaskError> {
-        let read = |source| TaskError::Read { path: path.to_owned(), source };
-        let text = tokio::fs::read(path).await.map_err(read)?;
-        Self::from_json(&text, path)
-    }
-
-    fn from_json(text: &[u8], path: &Path) -> Result<Self, TaskError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Envelope {
-            format_version: u32,
-        }
-        let parse = |source| TaskError::Parse { path: path.to_owned(), source };
-        // The version first: a task of another version needn't have these fields.
-        let Envelope { format_version } = serde_json::from_slice(text).map_err(parse)?;
-        if format_version != FORMAT_VERSION {
-            return Err(TaskError::Version { found: format_version });
-        }
-        let task: Self = serde_json::from_slice(text).map_err(parse)?;
-        let numbers = [task.attempt, task.try_];
-        if numbers.iter().any(|number| *number == 0 || i32::try_from(*number).is_err()) {
-            return Err(TaskError::Number);
-        }
-        Ok(task)
-    }
-
     /// The store of this name.
     pub fn store(&self, name: &str) -> Option<&StoreRef> {
         self.stores.iter().find(|store| store.name == name)
@@ -133,7 +114,10 @@ impl VerifyTask {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::worker::task::TaskError;
 
     fn json() -> serde_json::Value {
         serde_json::json!({

@@ -150,7 +150,7 @@ async fn a_range_that_takes_too_long_is_cut_until_it_does_not() {
         INSERT INTO orders SELECT i, repeat(md5(i::text), 300) FROM generate_series(1, 20000) AS i; ANALYZE orders";
     let bench = Bench::at_rest(slow).await;
     let mut task = bench.all();
-    task.statement_timeout = Span::millis(40);
+    task.statement_timeout = Span::millis(100);
     task.action.parallelism = Some(1);
     let seen = bench.finds(&task, Finding::Equal).await;
     assert_eq!(seen.short().rows, 20_000);

@@ -125,6 +125,11 @@ impl Session {
         }
     }
 
+    /// Bounds each statement from here on. What a transaction has set is gone again where it is rolled back.
+    pub async fn limit_statements(&self, to: Duration) -> Result<(), QueryError> {
+        self.run(&format!("SET statement_timeout = {}", milliseconds(Some(to)))).await
+    }
+
     /// Sets the lock timeout (milliseconds, or with a unit) from here on and returns the one before.
     pub async fn set_lock_timeout(&self, timeout: &str) -> Result<String, QueryError> {
         let before = self.value(include_str!("sql/lock_timeout.sql"), &[]).await?;

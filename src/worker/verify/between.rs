@@ -9,7 +9,7 @@ use super::{
     halt::{Halt, Patience},
     pool::{Opening, Pool, store_seen},
     table::TableRun,
-    task::{BarrierTask, VerifyRole, VerifyTask},
+    task::{BarrierTask, DEFAULT_STATEMENT_TIMEOUT, VerifyRole, VerifyTask},
 };
 use crate::{
     api::{
@@ -77,7 +77,9 @@ impl Context<'_> {
 pub(super) async fn verify(ctx: &Context<'_>, evidence: &Mutex<Evidence>) -> Result<(), Halt> {
     let name = ctx.task.application_name();
     let (from, to) = (Postgres::new(&ctx.from.uri_file, &name), Postgres::new(&ctx.to.uri_file, &name));
-    let opening = Opening { statement_timeout: ctx.task.statement_timeout.0, stop: ctx.stop };
+    // What can be cut into smaller pieces gets the task's own limit; a question of the catalog can't.
+    let statement_timeout = ctx.task.statement_timeout.0.max(DEFAULT_STATEMENT_TIMEOUT.0);
+    let opening = Opening { statement_timeout, stop: ctx.stop };
     let mut patience = Patience::new(ctx.task.retry, ctx.stop);
     let mut runs: Option<Vec<TableRun>> = None;
     loop {

@@ -1,9 +1,11 @@
 //! One range on both sides, under snapshots of one moment: its sums, and where they differ, the rows.
 //!
 //! A statement that runs out of time costs the range a cut in two, never the run: each is tried in a savepoint, which keeps
-//! the snapshot.
+//! the snapshot. Only where not even one row can be read in time does the portion begin anew.
 
 use std::time::{Duration, Instant};
+
+use tokio_postgres::Row;
 
 use super::{
     halt::Halt,
@@ -47,6 +49,12 @@ impl Pair {
         tokio::try_join!(self.from.run("SAVEPOINT portion"), self.to.run("SAVEPOINT portion"))?;
         Ok(())
     }
+
+    /// Bounds each statement until the transaction ends.
+    pub async fn limit_statements(&self, to: Duration) -> Result<(), Halt> {
+        tokio::try_join!(self.from.limit_statements(to), self.to.limit_statements(to))?;
+        Ok(())
+    }
 }
 
 /// What a statement came to in its bounded time.
@@ -78,18 +86,12 @@ pub(super) async fn compare_range(
     let mut parts = vec![(range, size, true)];
     while let Some((part, size, counts)) = parts.pop() {
         let began = Instant::now();
-        let (from_sum, to_sum) = match sums(pair, from, to, &part).await? {
-            (Timed::Done(from), Timed::Done(to)) => (from, to),
-            (first, _) => {
-                let slow = match first {
-                    Timed::OutOfTime => (&pair.from, from),
-                    Timed::Done(_) => (&pair.to, to),
-                };
+        let (from_sum, to_sum) = match both(pair, &from.sum(&part), &to.sum(&part)).await? {
+            Both::Done(from, to) => (sum(&from)?, sum(&to)?),
+            Both::OutOfTime(side) => {
                 whole.took = whole.took.max(began.elapsed());
-                let middle = middle(slow, &part, size).await?;
-                let half = (size / 2).max(1);
-                parts.push((KeyRange { after: Some(middle.clone()), upto: part.upto }, half, counts));
-                parts.push((KeyRange { after: part.after, upto: Some(middle) }, half, counts));
+                let slow = side.of(pair, from, to);
+                parts.extend(halves(slow, part, size).await?.map(|(half, size)| (half, size, counts)));
                 continue;
             }
         };
@@ -105,49 +107,85 @@ pub(super) async fn compare_range(
         if whole.found.len() >= room {
             whole.not_looked_into += 1;
         } else if rows <= LISTED {
-            let portion = Portion::Range(part);
-            let (statement, other) = (from.list(&portion), to.list(&portion));
-            let (from_rows, to_rows) = tokio::try_join!(statement.rows(&pair.from), other.rows(&pair.to))?;
-            let found = differences(digested(&from_rows), digested(&to_rows));
-            if found.is_empty() {
-                return Err(Halt::Failed(format!(
-                    "{}: two sums under one snapshot differ, but none of the rows does. An index may be corrupt; check it \
-                     with amcheck.",
-                    from.table()
-                )));
-            }
-            whole.found.extend(found);
-        } else {
-            let (session, reading) = if from_sum.rows >= to_sum.rows { (&pair.from, from) } else { (&pair.to, to) };
-            let nth = (rows / PARTS).max(1);
-            let cuts = reading.split(&part, nth).rows(session).await?;
-            let mut after = part.after;
-            for cut in cuts {
-                let upto: KeyValue = cut.get("key");
-                if Some(&upto) == part.upto.as_ref() {
-                    continue;
+            let portion = Portion::Range(part.clone());
+            match both(pair, &from.list(&portion), &to.list(&portion)).await? {
+                Both::Done(from_rows, to_rows) => {
+                    let found = differences(digested(&from_rows), digested(&to_rows));
+                    if found.is_empty() {
+                        return Err(Halt::Failed(format!(
+                            "{}: two sums under one snapshot differ, but none of the rows does. An index may be corrupt; \
+                             check it with amcheck.",
+                            from.table()
+                        )));
+                    }
+                    whole.found.extend(found);
                 }
-                parts.push((KeyRange { after: after.replace(upto.clone()), upto: Some(upto) }, nth, false));
+                Both::OutOfTime(side) => {
+                    let slow = side.of(pair, from, to);
+                    parts.extend(halves(slow, part, rows).await?.map(|(half, size)| (half, size, false)));
+                }
             }
-            parts.push((KeyRange { after, upto: part.upto }, nth, false));
+        } else {
+            let larger = if from_sum.rows >= to_sum.rows { Slow::From } else { Slow::To };
+            let (session, reading) = larger.of(pair, from, to);
+            let nth = (rows / PARTS).max(1);
+            match timed(session, &reading.split(&part, nth)).await? {
+                Timed::Done(cuts) => {
+                    let mut after = part.after;
+                    for cut in cuts {
+                        let upto: KeyValue = cut.get("key");
+                        if Some(&upto) == part.upto.as_ref() {
+                            continue;
+                        }
+                        parts.push((KeyRange { after: after.replace(upto.clone()), upto: Some(upto) }, nth, false));
+                    }
+                    parts.push((KeyRange { after, upto: part.upto }, nth, false));
+                }
+                Timed::OutOfTime => {
+                    let halves = halves((session, reading), part, rows).await?;
+                    parts.extend(halves.map(|(half, size)| (half, size, false)));
+                }
+            }
         }
     }
     Ok(whole)
 }
 
-async fn sums(pair: &Pair, from: &Reading, to: &Reading, range: &KeyRange) -> Result<(Timed<Sum>, Timed<Sum>), Halt> {
-    let (statement, other) = (from.sum(range), to.sum(range));
-    // Not `try_join`: a statement that is dropped midway leaves its session busy.
-    let (from, to) = tokio::join!(timed(&pair.from, &statement), timed(&pair.to, &other));
-    Ok((from?, to?))
+/// What a statement on each side came to.
+enum Both {
+    Done(Vec<Row>, Vec<Row>),
+    OutOfTime(Slow),
 }
 
-async fn timed(session: &Session, statement: &Statement) -> Result<Timed<Sum>, Halt> {
-    match statement.rows(session).await {
-        Ok(rows) => {
-            let row = rows.first().ok_or_else(|| Halt::Failed("A sum has no row.".to_owned()))?;
-            Ok(Timed::Done(Sum { rows: row.get("rows"), digests: row.get("digests") }))
+/// The side whose statement ran out of time.
+#[derive(Clone, Copy)]
+enum Slow {
+    From,
+    To,
+}
+
+impl Slow {
+    fn of<'a>(self, pair: &'a Pair, from: &'a Reading, to: &'a Reading) -> (&'a Session, &'a Reading) {
+        match self {
+            Self::From => (&pair.from, from),
+            Self::To => (&pair.to, to),
         }
+    }
+}
+
+async fn both(pair: &Pair, from: &Statement, to: &Statement) -> Result<Both, Halt> {
+    // Not `try_join`: a statement that is dropped midway leaves its session busy.
+    let (from, to) = tokio::join!(timed(&pair.from, from), timed(&pair.to, to));
+    Ok(match (from?, to?) {
+        (Timed::Done(from), Timed::Done(to)) => Both::Done(from, to),
+        (Timed::OutOfTime, _) => Both::OutOfTime(Slow::From),
+        (Timed::Done(_), Timed::OutOfTime) => Both::OutOfTime(Slow::To),
+    })
+}
+
+async fn timed(session: &Session, statement: &Statement) -> Result<Timed<Vec<Row>>, Halt> {
+    match statement.rows(session).await {
+        Ok(rows) => Ok(Timed::Done(rows)),
         Err(error) if ran_out_of_time(&error) => {
             session.run("ROLLBACK TO SAVEPOINT portion").await?;
             Ok(Timed::OutOfTime)
@@ -156,17 +194,26 @@ async fn timed(session: &Session, statement: &Statement) -> Result<Timed<Sum>, H
     }
 }
 
+fn sum(rows: &[Row]) -> Result<Sum, Halt> {
+    let row = rows.first().ok_or_else(|| Halt::Failed("A sum has no row.".to_owned()))?;
+    Ok(Sum { rows: row.get("rows"), digests: row.get("digests") })
+}
+
+/// A range of about `size` rows in two, the later one first, each with about how many rows it has.
+async fn halves(slow: (&Session, &Reading), range: KeyRange, size: i64) -> Result<[(KeyRange, i64); 2], Halt> {
+    let middle = middle(slow, &range, size).await?;
+    let half = (size / 2).max(1);
+    let later = KeyRange { after: Some(middle.clone()), upto: range.upto };
+    Ok([(later, half), (KeyRange { after: range.after, upto: Some(middle) }, half)])
+}
+
 /// A key within a range that leaves rows on both sides of it, on the side that was too slow.
 async fn middle((session, reading): (&Session, &Reading), range: &KeyRange, size: i64) -> Result<KeyValue, Halt> {
     let mut rows = size / 2;
     while rows >= 1 {
-        let found = match reading.walk(range, rows).rows(session).await {
-            Ok(rows) => rows.first().map(|row| row.get::<_, KeyValue>(0)),
-            Err(error) if ran_out_of_time(&error) => {
-                session.run("ROLLBACK TO SAVEPOINT portion").await?;
-                None
-            }
-            Err(error) => return Err(error.into()),
+        let found = match timed(session, &reading.walk(range, rows)).await? {
+            Timed::Done(rows) => rows.first().map(|row| row.get::<_, KeyValue>(0)),
+            Timed::OutOfTime => None,
         };
         match found {
             Some(key) if Some(&key) != range.upto.as_ref() => return Ok(key),
@@ -174,8 +221,9 @@ async fn middle((session, reading): (&Session, &Reading), range: &KeyRange, size
         }
     }
     let place = range.upto.as_ref().map_or_else(|| "its end".to_owned(), |key| key.join(", "));
-    Err(Halt::Failed(format!(
-        "{}: not even one row up to {place} can be read within the time that a statement has. Give it more.",
+    // A server that stands still for a moment looks the same; so it is tried again for as long as anything that passes.
+    Err(Halt::Lost(format!(
+        "{}: not even one row up to {place} could be read within the time that a statement has",
         reading.table()
     )))
 }

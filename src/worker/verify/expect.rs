@@ -18,7 +18,7 @@ use super::{
     pool::{Opening, store_seen},
     portion::Sample,
     table::count,
-    task::{VerifyRole, VerifyTask},
+    task::{DEFAULT_STATEMENT_TIMEOUT, VerifyRole, VerifyTask},
     walk::Walk,
 };
 use crate::{
@@ -36,6 +36,15 @@ use crate::{
 const PORTIONS: usize = 4;
 /// Rows of which an expression raises an error that are found one by one. With more, the rest is not looked at.
 const RAISING: usize = NAMED_ROWS;
+
+/// How long a statement may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// One that reads a range, which is cut where it takes longer.
+    range: Duration,
+    /// Any other.
+    other: Duration,
+}
 
 /// What one range came to, an entry an expression.
 struct Seen {
@@ -59,7 +68,10 @@ pub(super) async fn verify(
         return Err(Halt::Refused("The action expects nothing of the table; write `expect`.".to_owned()));
     }
     let postgres = Postgres::new(&store.uri_file, &task.application_name());
-    let opening = Opening { statement_timeout: task.statement_timeout.0, stop };
+    // What can be cut into smaller pieces gets the task's own limit; a question of the catalog can't.
+    let limits =
+        Limits { range: task.statement_timeout.0, other: task.statement_timeout.0.max(DEFAULT_STATEMENT_TIMEOUT.0) };
+    let opening = Opening { statement_timeout: limits.other, stop };
     let mut patience = Patience::new(task.retry, stop);
     let mut walk = Walk::new(Sample::new(1.0, 0));
     let mut prepared: Option<(Reading, i64)> = None;
@@ -84,7 +96,7 @@ pub(super) async fn verify(
             while !walk.ended {
                 let laid_out = walk.lay_out(reading, &sessions[0], connections * PORTIONS, *estimate).await?;
                 let queue = Mutex::new(laid_out.ranges.into_iter().enumerate().collect::<VecDeque<_>>());
-                let workers = sessions.iter().map(|session| work_off(session, reading, &expressions, &queue));
+                let workers = sessions.iter().map(|session| work_off(session, reading, &expressions, &queue, limits));
                 let mut seen: Vec<_> = try_join_all(workers).await?.into_iter().flatten().collect();
                 // In the key's order, so that the rows that are named are the first.
                 seen.sort_by_key(|(place, _)| *place);
@@ -188,11 +200,12 @@ async fn work_off(
     reading: &Reading,
     expressions: &[&str],
     queue: &Mutex<VecDeque<(usize, KeyRange)>>,
+    limits: Limits,
 ) -> Result<Vec<(usize, Seen)>, Halt> {
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut done = Vec::new();
     while let Some((place, range)) = next() {
-        done.push((place, look(session, reading, expressions, range).await?));
+        done.push((place, look(session, reading, expressions, range, limits).await?));
     }
     Ok(done)
 }
@@ -204,7 +217,13 @@ enum Outcome {
     Cut(Option<String>),
 }
 
-async fn look(session: &Session, reading: &Reading, expressions: &[&str], range: KeyRange) -> Result<Seen, Halt> {
+async fn look(
+    session: &Session,
+    reading: &Reading,
+    expressions: &[&str],
+    range: KeyRange,
+    limits: Limits,
+) -> Result<Seen, Halt> {
     let began = Instant::now();
     let mut seen = Seen {
         range: range.clone(),
@@ -218,7 +237,10 @@ async fn look(session: &Session, reading: &Reading, expressions: &[&str], range:
     let mut parts = vec![(range, all)];
     while let Some((part, which)) = parts.pop() {
         let texts: Vec<&str> = which.iter().map(|at| expressions[*at]).collect();
-        match tally(session, reading, &texts, &part).await? {
+        session.limit_statements(limits.range).await?;
+        let tallied = tally(session, reading, &texts, &part).await?;
+        session.limit_statements(limits.other).await?;
+        match tallied {
             Outcome::Counted(tallies) => {
                 for (at, tally) in which.into_iter().zip(tallies) {
                     let all = &mut seen.tallies[at];
@@ -245,8 +267,9 @@ async fn look(session: &Session, reading: &Reading, expressions: &[&str], range:
                         }
                     }
                     None => {
-                        return Err(Halt::Failed(format!(
-                            "{}: not even one row can be looked at within the time that a statement has. Give it more.",
+                        // A server that stands still for a moment looks the same.
+                        return Err(Halt::Lost(format!(
+                            "{}: not even one row could be looked at within the time that a statement has",
                             reading.table()
                         )));
                     }

@@ -9,7 +9,11 @@
 //! What is settled stays settled when a connection is lost: a round whose end was not seen is done anew as a whole, under
 //! a new barrier.
 
-use std::{collections::VecDeque, sync::Mutex, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use futures::future::try_join_all;
 
@@ -184,8 +188,9 @@ impl TableRun {
                 let room = MOST_FOUND.saturating_sub(self.suspects.len());
                 let began = Instant::now();
                 let queue = Mutex::new(ranges);
-                let workers =
-                    pool.pairs.iter().map(|pair| work_off(pair, &self.from, &self.to, &queue, room, walk.size));
+                let readings = (&self.from, &self.to);
+                let limit = ctx.task.statement_timeout.0;
+                let workers = pool.pairs.iter().map(|pair| work_off(pair, readings, &queue, room, walk.size, limit));
                 let compared: Vec<Compared> = try_join_all(workers).await?.into_iter().flatten().collect();
                 let (rows, portions) = (compared.iter().map(Compared::rows).sum::<i64>(), compared.len());
                 self.take_in(compared);
@@ -299,14 +304,15 @@ impl TableRun {
 /// Compares ranges from the queue until it is empty, then ends the pair's transactions.
 async fn work_off(
     pair: &Pair,
-    from: &Reading,
-    to: &Reading,
+    (from, to): (&Reading, &Reading),
     queue: &Mutex<VecDeque<KeyRange>>,
     room: usize,
     size: i64,
+    limit: Duration,
 ) -> Result<Vec<Compared>, Halt> {
     let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front();
     let mut done = Vec::new();
+    pair.limit_statements(limit).await?;
     pair.hold_on().await?;
     while let Some(range) = next() {
         done.push(compare_range(pair, from, to, range, room, size).await?);

@@ -57,7 +57,8 @@ impl Stores {
         if before == self.orders { Landed::Same } else { Landed::Changed }
     }
 
-    /// It forgets how high the numbers were that it has heard.
+    /// It forgets how high the numbers were that it has heard: a mutant of the model.
+    #[allow(dead_code, reason = "the scenarios have no mutants")]
     pub fn forget_numbers(&mut self) {
         self.orders.epoch = 0;
     }

@@ -10,6 +10,7 @@ mod connect;
 mod exit;
 mod follow;
 mod get;
+mod lint;
 mod look;
 mod out;
 mod problem;
@@ -57,6 +58,8 @@ enum Command {
     Abort(verbs::Arguments),
     /// Takes back a migration that went well so far.
     Rollback(verbs::Arguments),
+    /// Checks files without a cluster: schema, rules, SQL and PromQL.
+    Lint(lint::Arguments),
     /// Tries again what has failed, or begins anew what was rolled back.
     Retry(verbs::Arguments),
 }
@@ -80,6 +83,7 @@ pub async fn run() -> ExitCode {
     let cluster = &cli.cluster;
     let done = match cli.command {
         Command::Get(arguments) => get::run(arguments, cluster, &look).await,
+        Command::Lint(arguments) => lint::run(&arguments, &look),
         Command::Status(arguments) => status::run(arguments, cluster, &look).await,
         Command::Approve(arguments) => verbs::approve(arguments, cluster, &look).await,
         Command::Pause(arguments) => verbs::run(&Verb::Pause, &arguments, cluster, &look).await,

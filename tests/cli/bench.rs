@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         LazyLock,
@@ -267,4 +268,14 @@ pub fn eventually(sentence: &str, so: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "not true within {PATIENCE:?}: {sentence}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A folder of its own for a test; what was in it from another run is gone.
+pub fn folder(purpose: &str) -> PathBuf {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-{purpose}-{number}"));
+    std::fs::remove_dir_all(&folder).ok();
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    folder
 }

@@ -11,11 +11,12 @@ pub mod yaml;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{exit::Code, look::Look, out, problem::Problem};
 use crate::{
-    api::{Migration, crd::crd},
+    api::{Migration, MigrationSpec, crd::crd},
     engine::{Plan, world},
 };
 pub use files::{Document, File};
@@ -140,6 +141,7 @@ pub fn lint(files: &[File]) -> Report {
         }
     }
     report.findings.sort_by(|one, other| (&one.at, one.weight).cmp(&(&other.at, other.weight)));
+    report.findings.dedup();
     report
 }
 
@@ -168,26 +170,49 @@ impl<'a> Linter<'a> {
         let root = Path::default();
         schema::check(&value, &self.schema, &root, &mut findings);
         self.rules.check(&value, &self.schema, &root, &mut findings);
-        match serde_json::from_value::<Migration>(value) {
+        let migration = match serde_json::from_value::<Migration>(value.clone()) {
             Ok(migration) => {
                 let plan = Plan { hash: String::new(), spec: migration.spec.clone() };
                 // What a rule has said already, in words of the spec, is not said again in those of the plan.
-                let said = findings.iter().any(|finding| finding.rule == cel::RULE);
-                if !said {
+                if findings.iter().all(|finding| finding.rule != cel::RULE) {
                     findings.extend(plan.contradictions().iter().map(of_plan));
                 }
-                findings.extend(queries::look(&migration.spec));
-                findings.extend(scripts::look(document, &migration, self.files));
+                migration
             }
-            // The schema has said it, and better.
-            Err(_) if findings.iter().any(|finding| finding.weight == Weight::Error) => {}
             Err(error) => {
-                let message = format!("the operator can't read it: {error}");
-                findings.push(Finding::new(schema::RULE, Weight::Error, root.field("spec"), message));
+                // The schema has mostly said it, and better.
+                if findings.iter().all(|finding| finding.weight != Weight::Error) {
+                    let message = format!("the operator can't read it: {error}");
+                    findings.push(Finding::new(schema::RULE, Weight::Error, root.field("spec"), message));
+                }
+                what_can_be_read(&value)
             }
-        }
+        };
+        findings.extend(queries::look(&migration.spec));
+        findings.extend(scripts::look(document, &migration, self.files));
         findings
     }
+}
+
+/// The guards and phases of a Migration that can't be read as a whole, each in its place; what can't be read of them is
+/// left out.
+fn what_can_be_read(value: &Value) -> Migration {
+    fn readable<T: DeserializeOwned>(item: &Value, keep: &[&str], instead: &Value) -> T {
+        let own = T::deserialize(item);
+        let kept = own.or_else(|_| {
+            let parts = keep.iter().filter_map(|name| Some(((*name).to_owned(), item.get(*name)?.clone())));
+            let mut part = instead.clone();
+            part.as_object_mut().expect("it has fields").extend(parts);
+            T::deserialize(&part)
+        });
+        kept.or_else(|_| T::deserialize(instead)).expect("what is put in its place can be read")
+    }
+    let list = |name: &str| value["spec"][name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let nothing = json!({ "name": "" });
+    let guards = list("guards").iter().map(|guard| readable(guard, &["query", "ratio"], &nothing));
+    let phases = list("phases").iter().map(|phase| readable(phase, &["name", "sql", "observe", "guards"], &nothing));
+    let spec = MigrationSpec { guards: guards.collect(), phases: phases.collect(), ..MigrationSpec::default() };
+    Migration { spec, ..Migration::new("", MigrationSpec::default()) }
 }
 
 fn of_plan(finding: &world::Finding) -> Finding {

@@ -1,6 +1,8 @@
 //! The operator: watches Migrations, decides by the engine, and does what was decided.
 
+mod agents;
 mod caches;
+mod caller;
 mod config;
 mod context;
 mod effects;
@@ -36,6 +38,8 @@ use tokio_stream::wrappers::{UnboundedReceiverStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    agents::Agents,
+    caller::Caller,
     context::{Context, Memories, Shared},
     http::Readiness,
     lease::Election,
@@ -94,6 +98,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let (wake, woken) = mpsc::unbounded_channel();
     let (jobs, job_watch) = caches::jobs(scoped(&client, &config), wake.clone(), readiness.clone());
     let (store, writer) = reflector::store();
+    let caller = Caller::new(client.clone(), plain_http(), signer);
     let ctx: Shared = Arc::new(Context {
         lane_1: connect(in_haste(kubeconfig))?,
         migrations: store.clone(),
@@ -103,7 +108,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),
         drains: Drains::new(client.clone(), plain_http()),
-        workers: Workers::new(client.clone(), plain_http(), signer),
+        workers: Workers::new(caller.clone()),
+        agents: Agents::new(caller.clone()),
+        caller,
         plans: plans::PlanStore::default(),
         recorder: Recorder::new(
             client.clone(),

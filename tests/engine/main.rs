@@ -1,6 +1,7 @@
 //! The engine's scenarios: what it decides, told as sentences.
 
 mod back;
+mod bound;
 mod cleanup;
 mod cluster;
 mod deletion;
@@ -14,4 +15,5 @@ mod properties;
 mod rest;
 mod scene;
 mod status;
+mod stores;
 mod verbs;

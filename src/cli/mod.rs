@@ -13,7 +13,9 @@ mod get;
 mod lint;
 mod look;
 mod out;
+mod plan;
 mod problem;
+mod shell;
 mod status;
 mod verbs;
 mod words;
@@ -60,6 +62,14 @@ enum Command {
     Rollback(verbs::Arguments),
     /// Checks files without a cluster: schema, rules, SQL and PromQL.
     Lint(lint::Arguments),
+    /// Says what a migration would do, phase by phase, and what taking each back means.
+    Plan(plan::Arguments),
+    /// Prints completions for a shell.
+    Completion(shell::Completion),
+    /// Prints the man page.
+    Man,
+    #[command(name = "__complete", hide = true)]
+    Propose(shell::Words),
     /// Tries again what has failed, or begins anew what was rolled back.
     Retry(verbs::Arguments),
 }
@@ -84,6 +94,10 @@ pub async fn run() -> ExitCode {
     let done = match cli.command {
         Command::Get(arguments) => get::run(arguments, cluster, &look).await,
         Command::Lint(arguments) => lint::run(&arguments, &look),
+        Command::Plan(arguments) => plan::run(&arguments, cluster, &look).await,
+        Command::Completion(arguments) => shell::complete(&arguments),
+        Command::Man => shell::man(),
+        Command::Propose(words) => shell::propose(&words),
         Command::Status(arguments) => status::run(arguments, cluster, &look).await,
         Command::Approve(arguments) => verbs::approve(arguments, cluster, &look).await,
         Command::Pause(arguments) => verbs::run(&Verb::Pause, &arguments, cluster, &look).await,

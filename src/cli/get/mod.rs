@@ -19,6 +19,7 @@ use super::{
 };
 
 pub use list::state_word;
+pub use tree::limits;
 use tree::{Seen, tree};
 
 /// Arguments of `get`.

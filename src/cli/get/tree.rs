@@ -20,6 +20,8 @@ use super::{
 };
 use crate::api::{Migration, MigrationStatus, Time, UID_LABEL};
 
+pub use guards::limits;
+
 /// What is seen of a migration: all that the tree is made from.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {

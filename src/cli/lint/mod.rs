@@ -1,7 +1,7 @@
 //! `lint`: what the API server, preflight and the worker would say of a Migration, said without any of them.
 
 mod cel;
-mod files;
+pub mod files;
 mod forms;
 mod queries;
 mod schema;
@@ -19,7 +19,9 @@ use crate::{
     api::{Migration, MigrationSpec, crd::crd},
     engine::{Plan, world},
 };
-pub use files::{Document, File};
+pub use files::File;
+
+use files::Document;
 use yaml::{Path, Place};
 
 /// Arguments of `lint`.

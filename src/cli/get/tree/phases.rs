@@ -87,6 +87,9 @@ pub fn aim(phase: &Phase) -> Option<String> {
             Some(format!("{services}: {} → {}", labels(&switch.from), labels(&switch.to)))
         }
         Action::Backfill(backfill) => Some(format!("table {}", backfill.table)),
+        Action::Replicate(replicate) => {
+            Some(format!("{} → {}: {}", replicate.from, replicate.to, replicate.tables.join(", ")))
+        }
         Action::Bake(bake) => Some(format!("{} of guarded time", short(bake.for_))),
         Action::Observe(observe) => Some(format!("must hold for {}", short(observe.for_))),
         Action::Sql(_) | Action::Job(_) | Action::Verify(_) | Action::Approval => None,

@@ -11,7 +11,7 @@ use super::{
     Page,
 };
 use crate::{
-    api::{Migration, MigrationStatus, RollbackStatus, State, Time, TrafficStatus},
+    api::{Migration, MigrationStatus, RollbackStatus, State, Time, TrafficStatus, replicate::ReplicationStatus},
     engine::in_effect,
 };
 
@@ -40,6 +40,9 @@ pub fn show(page: &mut Page, migration: &Migration, status: &MigrationStatus, no
     for traffic in &status.traffic {
         service(page, migration, traffic);
     }
+    if let Some(replication) = &status.replication {
+        writes(page, migration, replication);
+    }
 }
 
 fn service(page: &mut Page, migration: &Migration, traffic: &TrafficStatus) {
@@ -55,8 +58,34 @@ fn service(page: &mut Page, migration: &Migration, traffic: &TrafficStatus) {
     page.line(0, &text);
     let sides = format!("old side {}   new side {}", labels(&traffic.from), labels(&traffic.to));
     page.line(1, &look.paint(Tone::Faint, sides));
-    if moved {
+    if moved && traffic.bound {
+        // The old store is shut to writes: a selector that is patched by hand would only lead clients into errors.
+        let verb = format!("kubectl alongside rollback {}", migration.name_any());
+        page.line(1, &format!("with the writes, by the agent: {}", look.paint(Tone::Strong, verb)));
+    } else if moved {
         page.line(1, &format!("by hand: {}", look.paint(Tone::Strong, by_hand(migration, traffic))));
+    }
+}
+
+/// Where the writes of two stores that are kept in step go.
+fn writes(page: &mut Page, migration: &Migration, replication: &ReplicationStatus) {
+    let phase = migration.spec.phases.iter().find(|phase| phase.name == replication.phase);
+    let pair = phase.and_then(|phase| phase.replicate.as_ref());
+    let (old, new) = pair.map_or(("the old one", "the new one"), |pair| (pair.from.as_str(), pair.to.as_str()));
+    // After an odd number of moves the new store takes them.
+    let takes = if replication.term % 2 == 1 { new } else { old };
+    let mut text = format!("writes go to store {takes}");
+    if let Some(held) = replication.held {
+        text.push_str(&format!("; clients waited {} at the last move", short(held)));
+    }
+    if replication.ended {
+        text.push_str("; the stores are not kept in step any more");
+    }
+    page.line(0, &text);
+    if let Some(bytes) = replication.left_behind {
+        let text = format!("traffic was moved by force: {bytes} bytes of WAL were left behind");
+        let text = page.look.paint(Tone::Bad, text);
+        page.line(1, &text);
     }
 }
 

@@ -50,6 +50,11 @@ pub struct Cluster {
 }
 
 impl ClusterFlags {
+    /// The namespace that was written, if one was.
+    pub fn written_namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Makes a client. Asks nothing yet.
     pub async fn connect(&self) -> Result<Cluster, Problem> {
         let timeout = self.timeout()?;

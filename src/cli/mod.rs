@@ -10,11 +10,13 @@ mod connect;
 mod exit;
 mod follow;
 mod get;
+mod init;
 mod lint;
 mod look;
 mod out;
 mod plan;
 mod problem;
+mod report;
 mod shell;
 mod status;
 mod verbs;
@@ -64,6 +66,10 @@ enum Command {
     Lint(lint::Arguments),
     /// Says what a migration would do, phase by phase, and what taking each back means.
     Plan(plan::Arguments),
+    /// Writes a Migration to begin with, from flags or, on a terminal, from questions.
+    Init(Box<init::Arguments>),
+    /// Tells what a migration did: times, guards, evidence, the way back and who approved.
+    Report(report::Arguments),
     /// Prints completions for a shell.
     Completion(shell::Completion),
     /// Prints the man page.
@@ -95,6 +101,8 @@ pub async fn run() -> ExitCode {
         Command::Get(arguments) => get::run(arguments, cluster, &look).await,
         Command::Lint(arguments) => lint::run(&arguments, &look),
         Command::Plan(arguments) => plan::run(&arguments, cluster, &look).await,
+        Command::Init(arguments) => init::run(*arguments, cluster, &look),
+        Command::Report(arguments) => report::run(&arguments, cluster).await,
         Command::Completion(arguments) => shell::complete(&arguments),
         Command::Man => shell::man(),
         Command::Propose(words) => shell::propose(&words),

@@ -19,8 +19,8 @@ use super::{
 };
 
 pub use list::state_word;
-pub use tree::limits;
 use tree::{Seen, tree};
+pub use tree::{lanes_of, limits, millis};
 
 /// Arguments of `get`.
 #[derive(Debug, Args)]

@@ -21,6 +21,7 @@ use super::{
 use crate::api::{Migration, MigrationStatus, Time, UID_LABEL};
 
 pub use guards::limits;
+pub use way_back::{lanes_of, millis};
 
 /// What is seen of a migration: all that the tree is made from.
 #[derive(Clone, Debug, Default)]

@@ -62,10 +62,12 @@ enum Command {
     Abort(verbs::Arguments),
     /// Takes back a migration that went well so far.
     Rollback(verbs::Arguments),
-    /// Checks files without a cluster: schema, rules, SQL and PromQL.
-    Lint(lint::Arguments),
+    /// Tries again what has failed, or begins anew what was rolled back.
+    Retry(verbs::Arguments),
     /// Says what a migration would do, phase by phase, and what taking each back means.
     Plan(plan::Arguments),
+    /// Checks files without a cluster: schema, rules, SQL and PromQL.
+    Lint(lint::Arguments),
     /// Writes a Migration to begin with, from flags or, on a terminal, from questions.
     Init(Box<init::Arguments>),
     /// Tells what a migration did: times, guards, evidence, the way back and who approved.
@@ -76,8 +78,6 @@ enum Command {
     Man,
     #[command(name = "__complete", hide = true)]
     Propose(shell::Words),
-    /// Tries again what has failed, or begins anew what was rolled back.
-    Retry(verbs::Arguments),
 }
 
 /// The plugin's command line, for completions and the man page.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alongside::api::Migration;
+use alongside::api::{Migration, crd::crd};
 use kube::{
     Api,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -31,11 +31,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The hash of every plan here.
 pub const HASH: &str = "c0ffee1234";
 
-/// One API server for all tests of this binary, with the CRD as it is shipped.
+/// One API server for all tests of this binary, with the CRD that the file which is shipped is generated from.
 pub static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
     let cluster = Cluster::api_only("cli");
-    let crd = root().join("crds/alongside.dev_migrations.yaml");
-    cluster.kubectl(&["apply".as_ref(), "-f".as_ref(), crd.as_os_str()]);
+    cluster.apply(&serde_json::to_string(&crd()).expect("a CRD is plain data"));
     cluster.run(async || {
         let migrations: Api<Migration> = Api::all(cluster.client());
         within(PATIENCE, "the API server serves Migrations", async || migrations.list(&ListParams::default()).await)

@@ -114,14 +114,13 @@ pub async fn run(arguments: Arguments, flags: &ClusterFlags, look: &Look) -> Res
     };
     match arguments.timeout {
         None => waiting.await,
-        Some(Span(timeout)) => match tokio::time::timeout(timeout, waiting).await {
-            Ok(done) => done,
-            Err(_) => {
-                let patience = arguments.timeout.map(words::short).unwrap_or_default();
-                eprintln!("not so within {patience}");
-                Ok(Code::TimedOut)
+        Some(timeout) => {
+            if let Ok(done) = tokio::time::timeout(timeout.0, waiting).await {
+                return done;
             }
-        },
+            eprintln!("not so within {}", words::short(timeout));
+            Ok(Code::TimedOut)
+        }
     }
 }
 
@@ -156,11 +155,10 @@ pub fn come_to(goal: &Goal, migration: &Migration) -> Option<Code> {
     let waits_for = status.hold.as_ref().map(|hold| hold.reason.as_str());
     let done = |name: &str| status.phases.iter().any(|phase| phase.name == *name && phase.state == PhaseState::Done);
     match (goal, status.state) {
-        (Goal::Settled | Goal::Succeeded, State::Succeeded) | (Goal::RolledBack, State::RolledBack) => Some(Code::Done),
+        (Goal::Settled | Goal::Succeeded | Goal::Phase(_), State::Succeeded)
+        | (Goal::RolledBack, State::RolledBack) => Some(Code::Done),
         (Goal::RolledBack | Goal::Approval, State::Succeeded) => Some(Code::Failed),
-        (Goal::Phase(_), State::Succeeded) => Some(Code::Done),
-        (_, State::RolledBack) => Some(Code::RolledBack),
-        (Goal::Phase(_), State::RollingBack) => Some(Code::RolledBack),
+        (_, State::RolledBack) | (Goal::Phase(_), State::RollingBack) => Some(Code::RolledBack),
         (_, State::Stalled) => Some(Code::Stalled),
         (Goal::Phase(name), _) if done(name) => Some(Code::Done),
         (Goal::Approval, _) if waits_for == Some("Approval") => Some(Code::Done),

@@ -73,7 +73,7 @@ pub fn short(span: Span) -> String {
     match (days, hours, minutes) {
         (0, 0, 0) if seconds == 0 && !span.0.is_zero() => format!("{}ms", span.0.as_millis()),
         (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, minutes) if minutes < 10 && seconds % 60 > 0 => format!("{minutes}m{}s", seconds % 60),
+        (0, 0, minutes) if minutes < 10 && !seconds.is_multiple_of(60) => format!("{minutes}m{}s", seconds % 60),
         (0, 0, minutes) => format!("{minutes}m"),
         (0, hours, 0) => format!("{hours}h"),
         (0, hours, minutes) => format!("{hours}h{minutes}m"),

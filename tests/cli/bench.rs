@@ -110,7 +110,7 @@ impl Going {
             match self.lines.recv_timeout(left) {
                 Ok(line) if line.contains(words) => return line,
                 Ok(line) => heard.push(line),
-                Err(_) => panic!("the plugin did not say {words:?} but:\n{}", heard.join("\n")),
+                Err(why) => panic!("the plugin did not say {words:?} ({why}) but:\n{}", heard.join("\n")),
             }
         }
     }
@@ -162,6 +162,7 @@ pub fn spec() -> Value {
 }
 
 /// A status of [`spec`] in which `done` phases are done and the next one is in `state`.
+#[expect(clippy::needless_pass_by_value, reason = "tests write the value where they call")]
 pub fn status(done: usize, state: &str, changes: Value) -> Value {
     let names =
         [("expand", "sql"), ("fill", "backfill"), ("cut-over", "switch"), ("bake", "bake"), ("contract", "sql")];
@@ -232,6 +233,7 @@ impl Made {
     }
 
     /// Merges annotations.
+    #[expect(clippy::needless_pass_by_value, reason = "tests write the value where they call")]
     pub fn annotate(&self, annotations: Value) {
         let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
         CLUSTER.run(async || {

@@ -15,8 +15,11 @@ use crate::{
     server::Case,
 };
 
-/// Findings by the file they are in: weight, line and message.
-fn sarif(paths: &[&str]) -> (i32, BTreeMap<String, Vec<(String, u64, String)>>) {
+/// What was found in a file: weight, line and message.
+type Found = Vec<(String, u64, String)>;
+
+/// The exit code, and findings by file.
+fn sarif(paths: &[&str]) -> (i32, BTreeMap<String, Found>) {
     let said = offline(&[&["lint", "--format", "sarif", "-f"], paths].concat());
     let log: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
     let mut by_file: BTreeMap<String, Vec<_>> = BTreeMap::new();
@@ -91,7 +94,7 @@ fn every_example_is_free_of_errors() {
 }
 
 /// A file with one wrong thing of each kind, and the line of each.
-const WRONG: &str = r#"apiVersion: v1
+const WRONG: &str = r"apiVersion: v1
 kind: ConfigMap
 metadata: {name: scripts, namespace: shop}
 data:
@@ -122,7 +125,7 @@ spec:
         from: {configMap: scripts}
     - name: bake
       bake: {for: soon}
-"#;
+";
 
 fn wrong() -> (PathBuf, String) {
     let folder = folder("wrong");

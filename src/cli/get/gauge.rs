@@ -1,7 +1,7 @@
 //! Small pictures in a line of text: a bar for a share, a curve for values over time.
 
 /// Columns of a bar.
-pub const BAR: usize = 20;
+pub const BAR: u16 = 20;
 /// Values that a curve shows, the newest ones.
 pub const CURVE: usize = 30;
 
@@ -9,12 +9,13 @@ pub const CURVE: usize = 30;
 pub fn bar(share: f64) -> String {
     const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and BAR * 8")]
-    let eighths = (share.clamp(0.0, 1.0) * (BAR * 8) as f64).floor() as usize;
+    let eighths = (share.clamp(0.0, 1.0) * f64::from(BAR * 8)).floor() as usize;
     let (full, part) = (eighths / 8, eighths % 8);
+    let bar = usize::from(BAR);
     let mut text = "█".repeat(full);
-    if full < BAR {
+    if full < bar {
         text.push(if part == 0 { '░' } else { PARTS[part] });
-        text.push_str(&"░".repeat(BAR - full - 1));
+        text.push_str(&"░".repeat(bar - full - 1));
     }
     text
 }
@@ -43,10 +44,10 @@ mod tests {
     #[test]
     fn a_bar_always_has_the_same_width() {
         for share in [-1.0, 0.0, 0.001, 0.5, 0.99, 1.0, 7.0] {
-            assert_eq!(bar(share).chars().count(), BAR, "{share}");
+            assert_eq!(bar(share).chars().count(), usize::from(BAR), "{share}");
         }
-        assert_eq!(bar(1.0), "█".repeat(BAR));
-        assert_eq!(bar(0.0), "░".repeat(BAR));
+        assert_eq!(bar(1.0), "█".repeat(usize::from(BAR)));
+        assert_eq!(bar(0.0), "░".repeat(usize::from(BAR)));
         assert_eq!(bar(0.99).chars().next_back(), Some('▊'), "what isn't done never looks done");
     }
 

@@ -93,16 +93,13 @@ fn api(cluster: &Cluster, arguments: &Arguments) -> kube::Api<crate::api::Migrat
 
 async fn objects(cluster: &Cluster, name: Option<&str>, arguments: &Arguments, form: Form) -> Result<(), Problem> {
     let raw = cluster.raw(arguments.all_namespaces);
-    let shown = match name {
-        Some(name) => {
-            let object = raw.get(name).await.map_err(|error| cluster.missing(name, error))?;
-            serde_json::to_value(object).expect("what was read as JSON can be written as JSON")
-        }
-        None => {
-            let mut items = raw.list(&ListParams::default()).await.map_err(unlisted)?.items;
-            items.sort_by_key(|item| (item.namespace(), item.name_any()));
-            json!({ "apiVersion": "v1", "kind": "List", "items": items })
-        }
+    let shown = if let Some(name) = name {
+        let object = raw.get(name).await.map_err(|error| cluster.missing(name, error))?;
+        serde_json::to_value(object).expect("what was read as JSON can be written as JSON")
+    } else {
+        let mut items = raw.list(&ListParams::default()).await.map_err(unlisted)?.items;
+        items.sort_by_key(|item| (item.namespace(), item.name_any()));
+        json!({ "apiVersion": "v1", "kind": "List", "items": items })
     };
     out::line(&in_form(&shown, form))
 }

@@ -4,7 +4,7 @@ mod guards;
 mod phases;
 mod way_back;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, api::ListParams};
@@ -157,9 +157,9 @@ impl Page {
                     other => other,
                 };
                 if deadline > now {
-                    text.push_str(&format!(", for up to {} more: {what}", short(deadline.since(now))));
+                    let _ = write!(text, ", for up to {} more: {what}", short(deadline.since(now)));
                 } else {
-                    text.push_str(&format!(", longer than it should: {what}"));
+                    let _ = write!(text, ", longer than it should: {what}");
                 }
             }
             self.line(1, &look.paint(Tone::Faint, format!("({}, {text})", hold.reason)));

@@ -144,11 +144,13 @@ fn fold(
     })))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "CEL hands over what it calls with")]
 fn duration(text: Arc<String>) -> Result<i64, ExecutionError> {
     let span: Span = text.parse().map_err(|error| ExecutionError::function_error("duration", format!("{error}")))?;
     Ok(span.as_millis())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "CEL hands over what it calls with")]
 fn entries(list: Arc<Vec<Cel>>) -> Cel {
     let entry = |(index, item): (usize, &Cel)| {
         let index = i64::try_from(index).unwrap_or(i64::MAX);

@@ -1,6 +1,6 @@
 //! Findings for people, for code scanners and for GitHub.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde_json::{Value, json};
 
@@ -21,9 +21,9 @@ pub fn human(report: &Report, look: &Look) -> String {
         let path = if finding.path.0.is_empty() { String::new() } else { format!("{}: ", finding.path) };
         let word = look.paint(tone, word);
         let rule = look.paint(Tone::Faint, format!("[{}]", finding.rule));
-        text.push_str(&format!("{}: {word}: {path}{} {rule}\n", place(finding), finding.message));
+        let _ = writeln!(text, "{}: {word}: {path}{} {rule}", place(finding), finding.message);
         if let Some(advice) = &finding.advice {
-            text.push_str(&format!("  {advice}\n"));
+            let _ = writeln!(text, "  {advice}");
         }
     }
     text.push_str(&summary(report));
@@ -65,7 +65,7 @@ pub fn github(report: &Report) -> String {
         properties.push(format!("title={}", property(&finding.rule)));
         let advice = finding.advice.as_ref().map(|advice| format!("\n{advice}")).unwrap_or_default();
         let message = data(&format!("{}{advice}", said(finding)));
-        text.push_str(&format!("::{word} {}::{message}\n", properties.join(",")));
+        let _ = writeln!(text, "::{word} {}::{message}", properties.join(","));
     }
     text
 }

@@ -37,11 +37,14 @@ pub fn look(document: &Document, migration: &Migration, files: &[File]) -> Vec<F
                 let past_no_return = no_return.is_some_and(|last| index >= last);
                 findings.extend(place.lint(&found, sql, past_no_return));
             }
-            Err(finding) => findings.push(finding),
+            Err(finding) => findings.push(*finding),
         }
     }
     findings
 }
+
+/// A field of a mapping: its name, where that stands, and its value.
+type Field = (String, super::Place, Node);
 
 /// Scripts, and where each text stands.
 struct Found<'a> {
@@ -56,8 +59,8 @@ struct Where<'a> {
 }
 
 impl<'a> Where<'a> {
-    fn scripts(&self, phase: &str, sql: &SqlAction) -> Result<Found<'a>, Finding> {
-        let refuse = |path: &Path, error: String| Finding::new("scripts", Weight::Error, path.clone(), error);
+    fn scripts(&self, phase: &str, sql: &SqlAction) -> Result<Found<'a>, Box<Finding>> {
+        let refuse = |path: &Path, error: String| Box::new(Finding::new("scripts", Weight::Error, path.clone(), error));
         if let Some(source) = &sql.from {
             let path = self.path.field("from").field("configMap");
             let (file, data) = self.config_map(&source.config_map).ok_or_else(|| unseen(&source.config_map, &path))?;
@@ -67,7 +70,7 @@ impl<'a> Where<'a> {
             return Ok(Found { scripts, texts: data.iter().map(|(_, _, node)| (file, node)).collect() });
         }
         let mut texts = Vec::new();
-        let mut read = |script: &Option<Script>, name: &str| -> Result<Option<String>, Finding> {
+        let mut read = |script: &Option<Script>, name: &str| -> Result<Option<String>, Box<Finding>> {
             let Some(script) = script else { return Ok(None) };
             let path = self.path.field(name);
             if let Some(inline) = &script.inline {
@@ -96,7 +99,7 @@ impl<'a> Where<'a> {
     }
 
     /// The texts of a ConfigMap of the Migration's own namespace.
-    fn config_map(&self, name: &str) -> Option<(&'a std::path::Path, &'a [(String, super::Place, Node)])> {
+    fn config_map(&self, name: &str) -> Option<(&'a std::path::Path, &'a [Field])> {
         self.files.iter().find_map(|file| {
             let document = file.documents.iter().find(|document| {
                 document.is("ConfigMap")
@@ -162,8 +165,8 @@ fn text_of(node: &Node) -> Option<&str> {
     }
 }
 
-fn unseen(name: &str, path: &Path) -> Finding {
+fn unseen(name: &str, path: &Path) -> Box<Finding> {
     let message = format!("ConfigMap {name} is not among the files, so its scripts are not looked at");
     let advice = "give its file too; preflight looks at them in any case";
-    Finding::new("scripts", Weight::Note, path.clone(), message).advised(Some(advice.to_owned()))
+    Box::new(Finding::new("scripts", Weight::Note, path.clone(), message).advised(Some(advice.to_owned())))
 }

@@ -334,6 +334,8 @@ fn refuse(error: &ScanError) -> NotYaml {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use serde_json::json;
 
@@ -394,9 +396,8 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let last = level - 1;
-            text.push_str(&format!(
-                "a{level}: &a{level} [*a{last}, *a{last}, *a{last}, *a{last}, *a{last}, *a{last}, *a{last}]\n"
-            ));
+            let repeated = vec![format!("*a{last}"); 7].join(", ");
+            writeln!(text, "a{level}: &a{level} [{repeated}]").unwrap();
         }
         assert!(read(&text).1.is_some_and(|error| error.message.contains("more than")));
     }

@@ -103,15 +103,23 @@ fn chart(page: &mut String, svg: Option<String>) {
 fn table(page: &mut String, head: &[&str], rows: &[Vec<String>]) {
     page.push_str("<table>");
     if !head.is_empty() {
-        let cells: String = head.iter().map(|name| format!("<th>{}</th>", escape(name))).collect();
-        let _ = write!(page, "<thead><tr>{cells}</tr></thead>");
+        page.push_str("<thead>");
+        row(page, "th", head);
+        page.push_str("</thead>");
     }
     page.push_str("<tbody>");
-    for row in rows {
-        let cells: String = row.iter().map(|text| format!("<td>{}</td>", escape(text))).collect();
-        let _ = write!(page, "<tr>{cells}</tr>");
+    for cells in rows {
+        row(page, "td", cells);
     }
     page.push_str("</tbody></table>\n");
+}
+
+fn row<T: AsRef<str>>(page: &mut String, element: &str, cells: &[T]) {
+    page.push_str("<tr>");
+    for cell in cells {
+        let _ = write!(page, "<{element}>{}</{element}>", escape(cell.as_ref()));
+    }
+    page.push_str("</tr>");
 }
 
 /// A text that can stand anywhere in a page.

@@ -82,11 +82,11 @@ pub fn before_and_after(guard: &GuardFacts) -> Option<String> {
     let before = guard.before.as_ref()?;
     let last: f64 = guard.value.as_ref()?.parse().ok().filter(|value: &f64| value.is_finite())?;
     let most = last.max(before.value + before.spread);
-    let least = last.min(before.value - before.spread).min(0.0);
-    if most <= least {
+    let lowest = last.min(before.value - before.spread).min(0.0);
+    if most <= lowest {
         return None;
     }
-    let x = |value: f64| LEFT + (value - least) / (most - least) * (WIDTH - LEFT - 90.0);
+    let x = |value: f64| LEFT + (value - lowest) / (most - lowest) * (WIDTH - LEFT - 90.0);
     let mut svg = open(2.0 * ROW + 12.0, &format!("Guard {} before the flip and at its last word", guard.name));
     let (low, high) = (before.value - before.spread, before.value + before.spread);
     row(

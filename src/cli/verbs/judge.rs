@@ -93,17 +93,15 @@ impl<'a> At<'a> {
     }
 
     fn plan(&self) -> Result<&'a PlanRef, Refusal> {
-        match &self.status.plan {
-            Some(plan) => Ok(plan),
-            None => {
-                let why = if self.status.message.is_empty() {
-                    "the operator has not looked at it yet, and nothing has begun".to_owned()
-                } else {
-                    format!("nothing has begun, so there is nothing to stop or approve: {}", self.status.message)
-                };
-                refuse(why, Some(format!("what can still be changed freely: kubectl edit migration {}", self.name())))
-            }
+        if let Some(plan) = &self.status.plan {
+            return Ok(plan);
         }
+        let why = if self.status.message.is_empty() {
+            "the operator has not looked at it yet, and nothing has begun".to_owned()
+        } else {
+            format!("nothing has begun, so there is nothing to stop or approve: {}", self.status.message)
+        };
+        refuse(why, Some(format!("what can still be changed freely: kubectl edit migration {}", self.name())))
     }
 
     fn annotation(&self, name: &str) -> Option<&'a str> {

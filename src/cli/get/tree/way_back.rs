@@ -1,5 +1,7 @@
 //! The way back: what lane 1 would do now, whether it can, and the command that does it by hand; or how a rollback went.
 
+use std::fmt::Write as _;
+
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -50,10 +52,10 @@ fn service(page: &mut Page, migration: &Migration, traffic: &TrafficStatus) {
     let moved = in_effect(traffic.step);
     let mut text = format!("Service {}: {}", traffic.service, word_of_step(traffic.step));
     if let Some(serving) = traffic.old_serving {
-        text.push_str(&format!("; the old side had {serving} serving pods at the flip"));
+        let _ = write!(text, "; the old side had {serving} serving pods at the flip");
     }
     if let Some(remaining) = traffic.remaining.filter(|remaining| *remaining > 0) {
-        text.push_str(&format!("; {remaining} connections were left when the drain ended"));
+        let _ = write!(text, "; {remaining} connections were left when the drain ended");
     }
     page.line(0, &text);
     let sides = format!("old side {}   new side {}", labels(&traffic.from), labels(&traffic.to));
@@ -76,7 +78,7 @@ fn writes(page: &mut Page, migration: &Migration, replication: &ReplicationStatu
     let takes = if replication.term % 2 == 1 { new } else { old };
     let mut text = format!("writes go to store {takes}");
     if let Some(held) = replication.held {
-        text.push_str(&format!("; clients waited {} at the last move", short(held)));
+        let _ = write!(text, "; clients waited {} at the last move", short(held));
     }
     if replication.ended {
         text.push_str("; the stores are not kept in step any more");

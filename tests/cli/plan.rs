@@ -13,7 +13,7 @@ fn an_example_is_told_phase_by_phase_without_a_cluster() {
         "moves traffic of Service inventory from version=v1 to version=v2",
         "POST :8080/drain",
         "traffic moves back at once, and the new side is drained",
-        "stays as it is: the schema change stays: sql.onRollback is Keep",
+        "way back  the schema change stays: sql.onRollback is Keep",
         "keeps the old side alive for 30m of guarded time",
         "error-rate (max 0.01); p99-latency (baseline + 5%)",
         "required, as it can't be taken back: by who may `approve`",

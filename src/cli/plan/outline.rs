@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::super::words::{labels, short, word_of};
 use crate::{
     api::{
-        Approval, BackfillAction, Drain, Guard, Migration, OnRollback, Phase, PhaseState, ReplicateAction, Script,
-        SqlAction, SwitchAction, VerifyAction,
+        Approval, BackfillAction, Drain, Guard, Migration, Phase, PhaseState, ReplicateAction, Script, SqlAction,
+        SwitchAction, VerifyAction,
         backfill::{FilledValues, Sync},
     },
     engine::{
@@ -228,9 +228,7 @@ fn way_back(phase: &Phase) -> String {
         },
         (Undo::Job, Action::Replicate(_)) => "streams, slots and gates are taken away; the copied rows stay".to_owned(),
         (Undo::Job, _) => "an undo Job runs, once traffic is back".to_owned(),
-        (Undo::Nothing { because }, Action::Sql(sql)) if sql.on_rollback == OnRollback::Keep => {
-            format!("stays as it is: {because}")
-        }
+        (Undo::Nothing { because }, Action::Sql(_) | Action::Job(_)) => because.to_owned(),
         (Undo::Nothing { because }, _) => format!("nothing to take back: {because}"),
     }
 }

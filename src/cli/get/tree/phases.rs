@@ -99,7 +99,7 @@ pub fn aim(phase: &Phase) -> Option<String> {
 fn details(page: &mut Page, seen: &Seen, phase: &PhaseStatus, spec: Option<&Phase>, now: Time) {
     let look = page.look;
     if let Some(work) = &phase.work {
-        page.line(3, &work_line(work));
+        page.line(3, &work_line(work, phase.state));
         let heard = seen.heard.get(&format!("phase/{}", phase.name)).filter(|heard| heard.len() >= LEAST_CURVE);
         if let Some(heard) = heard {
             page.line(3, &look.paint(Tone::Faint, format!("{}  rows/s, as status heard of them", curve(heard))));
@@ -133,13 +133,13 @@ fn details(page: &mut Page, seen: &Seen, phase: &PhaseStatus, spec: Option<&Phas
     }
 }
 
-fn work_line(work: &WorkStatus) -> String {
+fn work_line(work: &WorkStatus, state: PhaseState) -> String {
     let mut facts = Vec::new();
     if let Some(total) = work.total.filter(|total| *total > 0) {
         #[expect(clippy::cast_precision_loss, reason = "a share for people")]
         let share = work.done as f64 / total as f64;
-        // An estimate may be too low; what still works isn't done.
-        let share = share.min(0.999);
+        // An estimate may be too low or too high: what still works isn't done, and what is done is.
+        let share = if state == PhaseState::Done { 1.0 } else { share.min(0.999) };
         facts.push(format!("{} {:>2.0} %", bar(share), (share * 100.0).floor()));
         facts.push(format!("{} of about {} rows", grouped(work.done), grouped(total)));
     } else if work.done > 0 {

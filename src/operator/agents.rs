@@ -206,7 +206,10 @@ fn command(migration: &str, order: &AgentOrder) -> (&'static str, Command) {
 /// What a decision looks at of what an agent says.
 fn view(state: &State) -> AgentView {
     let flows = matches!(state.clients, Some(Clients::Flowing | Clients::NoProxy | Clients::Unreachable));
-    let moved = state.last_attempt.as_ref().filter(|attempt| attempt.outcome == AttemptOutcome::Moved);
+    let moved = state
+        .last_attempt
+        .as_ref()
+        .filter(|attempt| attempt.outcome == AttemptOutcome::Moved && Some(attempt.term) == state.term);
     let applies = [&state.forward, &state.reverse].iter().any(|stream| stream.state == Some(StreamState::Enabled));
     AgentView {
         in_step: state.stage == Stage::Conducting && state.copy.done && applies,

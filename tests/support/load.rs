@@ -61,8 +61,14 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts clients that connect to these places in turn.
+    /// Starts clients that connect to these places in turn, and write as fast as the servers of a test bear, which share
+    /// a machine with other tests'.
     pub fn start(places: &[Config], clients: u32) -> Self {
+        Self::paced(places, clients, Duration::from_millis(1))
+    }
+
+    /// The same with a pause after each write.
+    pub fn paced(places: &[Config], clients: u32, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicU64::new(0));
         let account = Arc::new(Mutex::new(Account {
@@ -73,6 +79,7 @@ impl Load {
             let worker = Worker {
                 number,
                 place: places[usize::try_from(number).expect("a few") % places.len()].clone(),
+                pause,
                 stop: Arc::clone(&stop),
                 done: Arc::clone(&done),
                 account: Arc::clone(&account),
@@ -125,6 +132,7 @@ impl Drop for Load {
 struct Worker {
     number: u32,
     place: Config,
+    pause: Duration,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     account: Arc<Mutex<Account>>,
@@ -151,8 +159,7 @@ impl Worker {
             if lost {
                 client = None;
             }
-            // The servers of a test share a machine with other tests'.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(self.pause).await;
         }
     }
 

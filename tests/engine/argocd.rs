@@ -119,7 +119,8 @@ fn object(scene: &Scene) -> Value {
     ];
     let annotations: BTreeMap<_, _> =
         set.into_iter().filter_map(|(verb, value)| Some((format!("alongside.dev/{verb}"), value.clone()?))).collect();
-    let mut metadata = json!({ "name": NAME, "namespace": NAMESPACE, "uid": UID, "generation": scene.world.generation });
+    let mut metadata =
+        json!({ "name": NAME, "namespace": NAMESPACE, "uid": UID, "generation": scene.world.generation });
     if !annotations.is_empty() {
         metadata["annotations"] = json!(annotations);
     }

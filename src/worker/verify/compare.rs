@@ -88,9 +88,9 @@ pub(super) async fn compare_range(
         let began = Instant::now();
         let (from_sum, to_sum) = match both(pair, &from.sum(&part), &to.sum(&part)).await? {
             Both::Done(from, to) => (sum(&from)?, sum(&to)?),
-            Both::OutOfTime(side) => {
+            Both::OutOfTime(slower) => {
                 whole.took = whole.took.max(began.elapsed());
-                let slow = side.of(pair, from, to);
+                let slow = slower.of(pair, from, to);
                 parts.extend(halves(slow, part, size).await?.map(|(half, size)| (half, size, counts)));
                 continue;
             }
@@ -120,8 +120,8 @@ pub(super) async fn compare_range(
                     }
                     whole.found.extend(found);
                 }
-                Both::OutOfTime(side) => {
-                    let slow = side.of(pair, from, to);
+                Both::OutOfTime(slower) => {
+                    let slow = slower.of(pair, from, to);
                     parts.extend(halves(slow, part, rows).await?.map(|(half, size)| (half, size, false)));
                 }
             }

@@ -238,9 +238,9 @@ async fn look(
     while let Some((part, which)) = parts.pop() {
         let texts: Vec<&str> = which.iter().map(|at| expressions[*at]).collect();
         session.limit_statements(limits.range).await?;
-        let tallied = tally(session, reading, &texts, &part).await?;
+        let outcome = tally(session, reading, &texts, &part).await?;
         session.limit_statements(limits.other).await?;
-        match tallied {
+        match outcome {
             Outcome::Counted(tallies) => {
                 for (at, tally) in which.into_iter().zip(tallies) {
                     let all = &mut seen.tallies[at];

@@ -48,7 +48,8 @@ mod tests {
     #[test]
     fn every_script_is_read_back_as_it_was() {
         let actions: Vec<_> = ACTIONS.iter().map(|name| format!("-- {name}\n\nreturn obj\n")).collect();
-        let scripts = Scripts { health: "if a then\n  return {}\nend\n".into(), discovery: "return {}\n".into(), actions };
+        let scripts =
+            Scripts { health: "if a then\n  return {}\nend\n".into(), discovery: "return {}\n".into(), actions };
         let map: Value = serde_saphyr::from_str(&config_map(&scripts)).unwrap();
         let data = &map["data"];
         assert_eq!(data["resource.customizations.health.alongside.dev_Migration"], scripts.health);

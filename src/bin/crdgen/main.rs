@@ -80,6 +80,11 @@ fn generate(root: &Path) -> Result<Vec<Generated>, Error> {
     let argocd = argocd::config_map(&scripts(root)?);
     Ok(vec![
         Generated { path: "deploy/argocd/argocd-cm.yaml", text: argocd },
+        // Helm can only read what is in the chart's own folder.
+        Generated {
+            path: "deploy/grafana/alongside.json",
+            text: read(root, "charts/alongside/dashboards/alongside.json")?,
+        },
         Generated { path: "crds/alongside.dev_migrations.yaml", text: crd_yaml(&crd) },
         Generated { path: "charts/alongside/templates/crd.yaml", text: chart::crd_template(&crd) },
         Generated { path: "charts/alongside/templates/_access.tpl", text: chart::access_template() },
@@ -108,7 +113,8 @@ fn write(root: &Path, files: &[Generated]) -> Result<Vec<&'static str>, Error> {
 }
 
 fn scripts(root: &Path) -> Result<argocd::Scripts, Error> {
-    let script = |path: &str| read(root, &format!("deploy/argocd/resource_customizations/alongside.dev/Migration/{path}"));
+    let script =
+        |path: &str| read(root, &format!("deploy/argocd/resource_customizations/alongside.dev/Migration/{path}"));
     let actions = argocd::ACTIONS.iter().map(|name| script(&format!("actions/{name}/action.lua")));
     Ok(argocd::Scripts {
         health: script("health.lua")?,

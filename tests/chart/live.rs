@@ -82,7 +82,7 @@ impl Live {
         arguments.extend(["--create-namespace", "--wait", "--timeout=3m", &provider]);
         arguments.push("--set=image.repository=localhost/alongside,image.tag=chart,image.pullPolicy=Never");
         arguments.push("--set=namespaces={shop},networkPolicy.enabled=true,metrics.dashboard.enabled=true");
-        arguments.push("--set=commonLabels.team=movers,extraEnv[0].name=NO_COLOR,extraEnv[0].value=1");
+        arguments.push("--set=commonLabels.team=movers,extraEnv[0].name=NO_COLOR,extraEnv[0].value=yes");
         arguments.extend(more);
         let said = self.cluster.say("helm", &arguments, "");
         assert!(said.success, "helm {verb}: {}", said.stderr);
@@ -126,7 +126,8 @@ impl Live {
         let rules = root().join("charts/alongside/rules/alongside.yaml");
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{}']\n\
-             scrape_configs: [{{job_name: alongside, file_sd_configs: [{{files: ['{}'], refresh_interval: 1s}}]}}]\n",
+             scrape_configs: [{{job_name: alongside, file_sd_configs: [{{files: ['{}'], refresh_interval: 1s}}]}},\n  \
+             {{job_name: itself, static_configs: [{{targets: ['127.0.0.1:9090']}}]}}]\n",
             rules.display(),
             self.folder.join("targets.json").display(),
         );
@@ -178,7 +179,7 @@ fn a_release_is_upgraded_and_uninstalled_in_mid_migration_and_prometheus_answers
     let _prometheus = live.prometheus();
     live.helm("install", &[]);
     let before = live.cluster.run(async || {
-        let guard = json!({ "name": "quiet", "query": "vector(0)", "max": 1, "interval": "1s" });
+        let guard = json!({ "name": "quiet", "query": "max(up{job=\"itself\"})", "min": 0, "max": 1, "interval": "1s" });
         let (from, to) = (json!({ "version": "v1" }), json!({ "version": "v2" }));
         let cut_over = json!({ "name": "cut-over", "switch": { "service": "web", "from": from, "to": to, "drain": { "wait": "1s" } } });
         let bake = json!({ "name": "bake", "bake": { "for": "1h" } });
@@ -286,8 +287,8 @@ async fn prometheus_answers_every_query(live: &Live) {
             assert!(known.contains(&format!("# TYPE {base} ")), "{query}: the operator has no metric {name}");
         }
     }
-    // The migration has no lower limit, and a rate over five minutes needs longer than this test lasts.
-    empty.retain(|query| !query.contains("lower_limit") && !query.contains("[5m]") && !query.contains("[24h]"));
+    // A rate over five minutes needs longer than this test lasts.
+    empty.retain(|query| !query.contains("[5m]") && !query.contains("[24h]"));
     assert_eq!(empty, Vec::<String>::new(), "these panels show nothing");
     let groups: Value = reqwest::get(format!("{PROMETHEUS}/api/v1/rules")).await.unwrap().json().await.unwrap();
     for rule in groups["data"]["groups"][0]["rules"].as_array().expect("the rules are loaded") {

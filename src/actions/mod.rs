@@ -5,6 +5,7 @@
 pub mod backfill;
 pub mod drain;
 pub mod job;
+pub mod replicate;
 pub mod sql;
 pub mod switch;
 pub mod verify;
@@ -42,7 +43,7 @@ pub struct At<'a> {
 /// What preflight asks the cluster about one phase. Nothing is changed. `image` is the operator's own.
 pub async fn preflight(at: At<'_>, client: &Client, image: &str) -> Vec<Finding> {
     match plan::action(at.phase) {
-        Action::Sql(_) | Action::Job(_) | Action::Backfill(_) | Action::Verify(_) => {
+        Action::Sql(_) | Action::Job(_) | Action::Replicate(_) | Action::Backfill(_) | Action::Verify(_) => {
             job::preflight(at, client, image).await
         }
         Action::Switch(switch) => switch::preflight(at, switch, client).await,
@@ -61,6 +62,7 @@ pub fn job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
 fn plain_job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
     match plan::action(at.phase) {
         Action::Sql(sql) => Some(sql::job(at, sql, order, image)).filter(|_| order.role != JobRole::CleanUp),
+        Action::Replicate(replicate) => Some(replicate::job(at, replicate, order, image)),
         Action::Backfill(backfill) => Some(backfill::job(at, backfill, order, image)),
         Action::Verify(verify) => verify::job(at, verify, order, image),
         Action::Job(job) => match order.role {
@@ -77,6 +79,7 @@ fn plain_job_of(at: At<'_>, order: &JobOrder, image: &str) -> Option<Job> {
 pub fn task_of(at: At<'_>, order: &JobOrder, scripts: Option<&[VersionedScript]>, key: PublicKey) -> Option<ConfigMap> {
     match plan::action(at.phase) {
         Action::Sql(sql) => sql::task(at, sql, order, scripts?),
+        Action::Replicate(replicate) => Some(replicate::task(at, replicate, order, key)),
         Action::Backfill(backfill) => Some(backfill::task(at, backfill, order, key)),
         Action::Verify(verify) => verify::task(at, verify, order, key),
         Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => None,
@@ -87,8 +90,10 @@ pub fn task_of(at: At<'_>, order: &JobOrder, scripts: Option<&[VersionedScript]>
 pub fn can_be_asked(phase: &Phase) -> bool {
     match plan::action(phase) {
         Action::Backfill(_) | Action::Verify(_) => true,
+        // An agent is asked otherwise: `operator::agents`.
         Action::Sql(_)
         | Action::Job(_)
+        | Action::Replicate(_)
         | Action::Switch(_)
         | Action::Observe(_)
         | Action::Bake(_)

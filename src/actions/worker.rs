@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use super::At;
 use crate::{
-    api::{PodTemplate, Store},
+    api::{PodTemplate, SecretKey, Store},
     engine::effect::{JobOrder, JobRole},
     worker::task::{self, MigrationRef, StoreRef},
 };
@@ -76,6 +76,16 @@ pub fn job(at: At<'_>, verb: &str, stores: &[&str], order: &JobOrder, image: &st
     Job { spec: Some(JobSpec { template, active_deadline_seconds, ..JobSpec::default() }), ..Job::default() }
 }
 
+/// Mounts one more Secret's key into a worker's pod, as the file `uri` of a folder.
+pub fn mount_secret(job: &mut Job, volume: &str, folder: &str, key: &SecretKey) {
+    let Some(pod) = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()) else { return };
+    let source = Volume { name: volume.to_owned(), secret: Some(only(key)), ..Volume::default() };
+    pod.volumes.get_or_insert_default().push(source);
+    for container in &mut pod.containers {
+        container.volume_mounts.get_or_insert_default().push(mount(volume, folder, true));
+    }
+}
+
 /// What a worker is told, as an immutable ConfigMap under the Job's name.
 pub fn task(order: &JobOrder, task: &impl Serialize) -> ConfigMap {
     let text = serde_json::to_string_pretty(task).expect("a task is plain data");
@@ -117,14 +127,18 @@ fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
 
 fn secret(stores: &[Store], name: &str) -> Option<SecretVolumeSource> {
     let store = stores.iter().find(|store| store.name == name)?;
-    let reference = &store.postgres.secret_ref;
-    Some(SecretVolumeSource {
-        secret_name: Some(reference.name.clone()),
-        items: Some(vec![KeyToPath { key: reference.key.clone(), path: "uri".to_owned(), mode: None }]),
+    Some(only(&store.postgres.secret_ref))
+}
+
+/// One key of a Secret, as the file `uri`.
+fn only(key: &SecretKey) -> SecretVolumeSource {
+    SecretVolumeSource {
+        secret_name: Some(key.name.clone()),
+        items: Some(vec![KeyToPath { key: key.key.clone(), path: "uri".to_owned(), mode: None }]),
         default_mode: Some(0o444),
         // Without it the pod would never start, and nobody would say why: the worker does.
         optional: Some(true),
-    })
+    }
 }
 
 /// What a pod of ours is, before what it runs: restricted, without a token, where the user wants it.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     guard::Ratio,
+    replicate::{Fence, OnFenceTimeout},
     scalar::{Percent, Span},
 };
 
@@ -133,6 +134,12 @@ pub struct SwitchAction {
     /// Share of the old side's serving pods at the flip that must stay for `RollbackReady`. Default: `50%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_old: Option<Percent>,
+    /// Between two stores that a `replicate` phase keeps in step: writes are held while traffic moves, so that none is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// With `fence`: what happens when writes can't be held in time on the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_fence_timeout: Option<OnFenceTimeout>,
 }
 
 impl SwitchAction {

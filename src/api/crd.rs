@@ -134,7 +134,8 @@ fn trim_template(node: &mut Value) {
     }
 }
 
-/// What the API server accepts in no Job, or what no kubelet of a supported version can mount any more.
+/// What the API server accepts in no Job, or what no kubelet of a supported version can mount by itself any more: a
+/// driver does, by `csi` or by a claim.
 const NOT_IN_A_JOB: &[(&str, &[&str])] = &[
     ("spec.template.spec", &["ephemeralContainers"]),
     (
@@ -149,6 +150,14 @@ const NOT_IN_A_JOB: &[(&str, &[&str])] = &[
             "cephfs",
             "scaleIO",
             "storageos",
+            "awsElasticBlockStore",
+            "azureDisk",
+            "azureFile",
+            "cinder",
+            "flexVolume",
+            "gcePersistentDisk",
+            "portworxVolume",
+            "vsphereVolume",
         ],
     ),
 ];

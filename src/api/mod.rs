@@ -18,7 +18,7 @@ pub use action::{
 };
 pub use backfill::BackfillAction;
 pub use guard::{Guard, HoldPolicy, OnBreach, Ratio};
-pub use replicate::{Fence, OnFenceTimeout, PgBouncer, ReplicateAction};
+pub use replicate::{Fence, OnFenceTimeout, PgBouncer, ReplicateAction, ReplicationStatus};
 pub use scalar::{Percent, Span, Time};
 pub use spec::{
     Approval, DeletionPolicy, Migration, MigrationSpec, Phase, PodTemplate, PostgresStore, SecretKey, Store,

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{scalar::Span, spec::SecretKey};
+use super::{
+    scalar::{Span, Time},
+    spec::SecretKey,
+};
 
 /// Keeps the new store in step with the old: the first copy, then every change as it is committed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,8 +53,14 @@ pub struct Fence {
     /// How long clients may be made to wait before the attempt is given up, to be made again later. Default: `5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
+    /// Port of the switched Service at which the stores answer: the agent asks there which of them it leads to. Default: 5432.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: Option<u16>,
 }
 
+/// Where the stores answer behind their Service, unless the spec says otherwise.
+pub const DEFAULT_STORE_PORT: u16 = 5432;
 /// How long writes may be held, unless the spec says otherwise.
 pub const DEFAULT_FENCE_DEADLINE: Span = Span::secs(5);
 
@@ -59,6 +68,11 @@ impl Fence {
     /// How long writes may be held.
     pub fn deadline(&self) -> Span {
         self.deadline.unwrap_or(DEFAULT_FENCE_DEADLINE)
+    }
+
+    /// Where the stores answer behind their Service.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(DEFAULT_STORE_PORT)
     }
 }
 
@@ -78,12 +92,39 @@ pub struct PgBouncer {
 }
 
 /// What happens when going back from one store to another can't fence the new store in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum OnFenceTimeout {
     /// Traffic moves all the same. Writes that had not reached the old store stay behind on the new one; how many is told.
     PreferTraffic,
     /// Traffic stays until it can move without losing a write.
     PreferData,
+}
+
+/// How two stores stand that are kept in step: where writes go, and what the agent was told last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicationStatus {
+    /// Name of the phase that keeps them in step.
+    pub phase: String,
+    /// Moves of writes from one store to the other that were committed: after an odd number the new store takes them.
+    pub term: u32,
+    /// The term that the agent was told to move to; absent while it is told to stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<u32>,
+    /// When it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordered_at: Option<Time>,
+    /// Number of what it was told last; it obeys no lower one.
+    pub epoch: u64,
+    /// How long clients waited at the last move.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Span>,
+    /// Traffic moved by force, and so much of the WAL of the store that it left had not been replicated, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_behind: Option<i64>,
+    /// The agent is being dismissed and the streams taken away: from here on going back would lose writes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 #[cfg(test)]

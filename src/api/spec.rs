@@ -11,6 +11,7 @@ use super::{
     action::{BakeAction, JobAction, ObserveAction, SqlAction, SwitchAction},
     backfill::BackfillAction,
     guard::Guard,
+    replicate::ReplicateAction,
     scalar::Span,
     status::MigrationStatus,
     verify::VerifyAction,
@@ -114,6 +115,9 @@ pub struct Phase {
     /// Runs any Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Box<JobAction>>,
+    /// Keeps a new store in step with the old one, from a first copy on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicate: Option<Box<ReplicateAction>>,
     /// Fills new columns of a table, chunk by chunk, while it is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Box<BackfillAction>>,

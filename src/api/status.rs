@@ -7,7 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::scalar::{Span, Time};
+use super::{
+    replicate::ReplicationStatus,
+    scalar::{Span, Time},
+};
 
 /// Version of this status's meaning. An operator refuses to touch a newer one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -61,6 +64,9 @@ pub struct MigrationStatus {
     pub baselines: Vec<BaselineStatus>,
     /// Every Service of the plan: where its traffic is and all that moving it back needs.
     pub traffic: Vec<TrafficStatus>,
+    /// How the stores stand that are kept in step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Box<ReplicationStatus>>,
     /// How the rollback went, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackStatus>,
@@ -323,6 +329,9 @@ pub struct TrafficStatus {
     pub uid: String,
     /// Name of the phase that switches it.
     pub phase: String,
+    /// It leads to one of two stores that are kept in step: traffic moves only with the writes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bound: bool,
     /// The labels to go back to.
     pub from: BTreeMap<String, String>,
     /// The labels it is moved to.

@@ -108,6 +108,7 @@ impl Draft<'_> {
         // What has moved keeps the labels that lead back.
         if !traffic::in_effect(traffic.step) && traffic.flipped_at.is_none() {
             phase.clone_into(&mut traffic.phase);
+            traffic.bound = plan::is_bound(switch);
             traffic.from = switch.from.clone();
             traffic.to = switch.to.clone();
         }

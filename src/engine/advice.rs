@@ -30,6 +30,7 @@ impl Draft<'_> {
             Hold::PreflightJobFailed { tries, .. }
             | Hold::UndoFailed { tries, .. }
             | Hold::CleanUpFailed { tries, .. }
+            | Hold::AgentGivenUp { tries, .. }
             | Hold::FailedForGood { tries, .. } => retry_of(*tries),
             Hold::NoWayBack { .. } => {
                 let verbs = &self.world.verbs;
@@ -68,6 +69,8 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::BaselineRefused { .. }
             | Hold::Writing { .. }
+            | Hold::MovingWrites { .. }
+            | Hold::AgentUnseen { .. }
             | Hold::WriteDenied { .. }
                 if !self.is_going_back() =>
             {
@@ -82,6 +85,8 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::BaselineRefused { .. }
             | Hold::Writing { .. }
+            | Hold::MovingWrites { .. }
+            | Hold::AgentUnseen { .. }
             | Hold::WriteDenied { .. }
             | Hold::NewerFormat(_)
             | Hold::PreflightNotAsked

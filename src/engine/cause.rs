@@ -52,6 +52,10 @@ impl Draft<'_> {
 
     /// Our own mark of a way back that status has not heard of: lane 1 went out and its status write was lost.
     fn evidence(&self) -> Option<Cause> {
+        if let Some(service) = self.agent_goes_back() {
+            let message = format!("the agent had been told to take the writes of Service {service} back");
+            return Some(Cause::new(RollbackReason::Evidence, message));
+        }
         let service = self.status.traffic.iter().enumerate().find_map(|(entry, traffic)| {
             let Sight::Seen(view) = self.sight(entry) else { return None };
             self.is_ours(view.mark.as_ref(), Role::Back).then_some(&traffic.service)
@@ -83,8 +87,7 @@ impl Draft<'_> {
         if !self.is_leaving() || self.world.deletion_policy == DeletionPolicy::Orphan {
             return None;
         }
-        let WayBack::Unknown { service } = self.way_back() else { return None };
-        let hold = Hold::ServiceUnseen { service };
+        let WayBack::Unknown(hold) = self.way_back() else { return None };
         let known = self.status.hold.as_ref().filter(|known| known.reason == hold.word());
         let waited = known.map_or(Span::millis(0), |known| self.now.since(known.since));
         (waited < LEAVE_UNSEEN).then_some(hold)
@@ -103,7 +106,7 @@ impl Draft<'_> {
             DeletionPolicy::Rollback => match self.way_back() {
                 WayBack::Open => None,
                 WayBack::Shut(why) => Some(why),
-                WayBack::Unknown { service } => Some(format!("Service {service} could not be read")),
+                WayBack::Unknown(hold) => Some(hold.to_string()),
             },
         };
         Some(match stays {
@@ -147,6 +150,7 @@ impl Draft<'_> {
             Action::Bake(_) => true,
             Action::Sql(_)
             | Action::Job(_)
+            | Action::Replicate(_)
             | Action::Backfill(_)
             | Action::Verify(_)
             | Action::Switch(_)

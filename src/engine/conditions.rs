@@ -95,9 +95,8 @@ impl Draft<'_> {
                 }
                 self.condition("RollbackReady", Holds::False, "NotReady", &why);
             }
-            WayBack::Unknown { service } => {
-                let why = format!("Service {service} could not be read");
-                self.condition("RollbackReady", Holds::Unknown, "ServiceUnseen", &why);
+            WayBack::Unknown(hold) => {
+                self.condition("RollbackReady", Holds::Unknown, hold.word(), &hold.to_string());
             }
         }
     }
@@ -111,6 +110,7 @@ impl Draft<'_> {
                     Action::Bake(_) => true,
                     Action::Sql(_)
                     | Action::Job(_)
+                    | Action::Replicate(_)
                     | Action::Backfill(_)
                     | Action::Verify(_)
                     | Action::Switch(_)
@@ -146,6 +146,9 @@ impl Draft<'_> {
             | Hold::NewSideNotServing { .. }
             | Hold::OldSideGone { .. }
             | Hold::Writing { .. }
+            | Hold::MovingWrites { .. }
+            | Hold::AgentUnseen { .. }
+            | Hold::AgentGivenUp { .. }
             | Hold::WriteDenied { .. }
             | Hold::Confirming { .. }
             | Hold::Draining { .. }

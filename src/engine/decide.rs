@@ -4,7 +4,7 @@ use crate::api::{FORMAT_VERSION, MigrationSpec, MigrationStatus, State, Time};
 
 use super::{
     draft::{Decision, Draft, Note, Plans},
-    effect::{Effect, ServicePatch},
+    effect::{AgentGoal, AgentOrder, Effect, ServicePatch},
     explain,
     hold::Hold,
     mark::Role,
@@ -71,6 +71,8 @@ impl Draft<'_> {
             | State::RollingBack
             | State::Stalled => {}
         }
+        self.heed_agent();
+        self.keep_conducting();
         if self.is_going_back() {
             return self.go_back();
         }
@@ -120,7 +122,25 @@ impl Draft<'_> {
 
 /// Whether an effect belongs to lane 1, the one that waits for nothing.
 pub fn is_lane_1(effect: &Effect) -> bool {
-    way_back_in(effect).is_some()
+    way_back_in(effect).is_some() || order_back_in(effect).is_some()
+}
+
+/// The order to an agent that lane 1 gives before traffic can move: writes go back, or stay.
+pub fn order_back_in(effect: &Effect) -> Option<&AgentOrder> {
+    match effect {
+        Effect::Order(order) => Some(order).filter(|order| match order.goal {
+            AgentGoal::Stay | AgentGoal::Back { .. } => true,
+            AgentGoal::CutOver { .. } => false,
+        }),
+        Effect::FreezePlan { .. }
+        | Effect::AddFinalizer
+        | Effect::RemoveFinalizer
+        | Effect::CreateJob(_)
+        | Effect::SettleJob { .. }
+        | Effect::StopJob { .. }
+        | Effect::PatchService(_)
+        | Effect::Drain(_) => None,
+    }
 }
 
 /// The way back of traffic that an effect is: lane 1's, which waits for nothing.
@@ -133,6 +153,7 @@ pub fn way_back_in(effect: &Effect) -> Option<&ServicePatch> {
         | Effect::CreateJob(_)
         | Effect::SettleJob { .. }
         | Effect::StopJob { .. }
-        | Effect::Drain(_) => None,
+        | Effect::Drain(_)
+        | Effect::Order(_) => None,
     }
 }

@@ -119,9 +119,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether the point of no return has been passed: its phase has been announced, every mark has been given up, and
-    /// its work has been announced too. Kept in status, for it must be known without the plan.
+    /// its work has been announced too; or the streams between two stores are being taken away, after which going back
+    /// would lose writes. Kept in status, for it must be known without the plan.
     pub fn is_past_no_return(&self) -> bool {
-        self.status.phases.iter().any(|phase| phase.point_of_no_return && !is_crossing(phase))
+        let ended = self.status.replication.as_ref().is_some_and(|known| known.ended);
+        // On the way back the agent is dismissed, too, once it has done its part.
+        (ended && self.status.rollback.is_none())
+            || self.status.phases.iter().any(|phase| phase.point_of_no_return && !is_crossing(phase))
     }
 
     /// Whether the Migration is going away.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::api::{DrainHook, Span, Time};
+use crate::api::{DrainHook, OnFenceTimeout, Span, Time};
 
 use super::{mark::Mark, plan::hex, world::Side};
 
@@ -40,14 +40,25 @@ pub enum Effect {
     PatchService(ServicePatch),
     /// Asks a side's open connections to leave. Goes on in the background; asking again changes nothing.
     Drain(DrainOrder),
+    /// Tells an agent where writes are to go. Telling it again changes nothing.
+    Order(AgentOrder),
 }
 
 impl Effect {
     /// The names of all kinds, for metrics and for the list of boundaries that crash tests walk.
-    pub const NAMES: [&'static str; 8] =
-        ["FreezePlan", "AddFinalizer", "RemoveFinalizer", "CreateJob", "SettleJob", "StopJob", "PatchService", "Drain"];
+    pub const NAMES: [&'static str; 9] = [
+        "FreezePlan",
+        "AddFinalizer",
+        "RemoveFinalizer",
+        "CreateJob",
+        "SettleJob",
+        "StopJob",
+        "PatchService",
+        "Drain",
+        "Order",
+    ];
 
-    /// Whether it writes to the API server. A drain only asks pods.
+    /// Whether it changes what others see: by a write to the API server, or in a store. A drain only asks pods.
     pub fn changes_the_cluster(&self) -> bool {
         match self {
             Effect::FreezePlan { .. }
@@ -56,7 +67,8 @@ impl Effect {
             | Effect::CreateJob(_)
             | Effect::SettleJob { .. }
             | Effect::StopJob { .. }
-            | Effect::PatchService(_) => true,
+            | Effect::PatchService(_)
+            | Effect::Order(_) => true,
             Effect::Drain(_) => false,
         }
     }
@@ -72,6 +84,7 @@ impl Effect {
             Effect::StopJob { .. } => 5,
             Effect::PatchService(_) => 6,
             Effect::Drain(_) => 7,
+            Effect::Order(_) => 8,
         };
         Self::NAMES[index]
     }
@@ -188,6 +201,38 @@ pub enum DrainWay {
     RestartPods,
     /// By waiting.
     Wait(Span),
+}
+
+/// Where an agent is to take writes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AgentOrder {
+    /// Name of its Job.
+    pub job: String,
+    /// Number of the order: an agent that has heard of a higher one doesn't obey.
+    pub epoch: u64,
+    /// What it is to do.
+    pub goal: AgentGoal,
+}
+
+/// What an agent is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AgentGoal {
+    /// Leave writes where they are, and give up an attempt that has not been committed.
+    Stay,
+    /// Move writes to the new store.
+    CutOver {
+        /// The term to reach.
+        term: u32,
+    },
+    /// Move writes back to the old store.
+    Back {
+        /// The term to reach.
+        term: u32,
+        /// Time after which `on_timeout` decides; absent: there is no limit.
+        deadline: Option<Span>,
+        /// What happens then.
+        on_timeout: OnFenceTimeout,
+    },
 }
 
 /// The hook to ask.

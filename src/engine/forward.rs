@@ -1,6 +1,6 @@
 //! The way forward: phases are begun and followed one by one.
 
-use crate::api::{BakeAction, ObserveAction, PhaseState, RollbackReason, Span, State, SwitchAction};
+use crate::api::{BakeAction, ObserveAction, PhaseState, ReplicationStatus, RollbackReason, Span, State, SwitchAction};
 
 use super::{
     cause::Cause,
@@ -53,6 +53,7 @@ impl Draft<'_> {
             Action::Backfill(_) => self.take_baselines(),
             Action::Sql(_)
             | Action::Job(_)
+            | Action::Replicate(_)
             | Action::Verify(_)
             | Action::Observe(_)
             | Action::Bake(_)
@@ -87,10 +88,21 @@ impl Draft<'_> {
     fn begin_work(&mut self, index: usize) -> Option<Cause> {
         let spec = &self.plan.phases()[index];
         match plan::action(spec) {
-            Action::Switch(_) => {
-                for entry in self.entries_of(&spec.name) {
-                    self.flip(entry);
+            Action::Switch(switch) => {
+                let entries = self.entries_of(&spec.name);
+                if plan::is_bound(switch) {
+                    self.begin_bound_switch(&entries);
+                } else {
+                    for entry in entries {
+                        self.flip(entry);
+                    }
                 }
+                None
+            }
+            Action::Replicate(_) => {
+                let phase = spec.name.clone();
+                self.status.replication = Some(Box::new(ReplicationStatus { phase, ..ReplicationStatus::default() }));
+                self.start_job(index, 1);
                 None
             }
             Action::Sql(_) | Action::Job(_) | Action::Backfill(_) | Action::Verify(_) => {
@@ -121,7 +133,8 @@ impl Draft<'_> {
         self.note("PhaseBegun", Some(&name), "operator", format!("phase {name} begins"));
     }
 
-    fn finish_phase(&mut self, index: usize) {
+    /// Marks a phase as done.
+    pub fn finish_phase(&mut self, index: usize) {
         let phase = &mut self.status.phases[index];
         phase.state = PhaseState::Done;
         phase.finished_at = Some(self.now);
@@ -156,6 +169,7 @@ impl Draft<'_> {
                 }
                 failed
             }
+            Action::Replicate(_) => self.follow_replication(index),
             Action::Switch(switch) => self.follow_switch(index, switch),
             Action::Observe(observe) => self.follow_observation(index, observe),
             Action::Bake(bake) => {
@@ -173,6 +187,13 @@ impl Draft<'_> {
         let entries = self.entries_of(&self.status.phases[index].name);
         let held = self.why_not_go_on(index);
         let mut drained = true;
+        if plan::is_bound(switch) {
+            let phase = self.status.phases[index].name.clone();
+            if !self.follow_cut_over(&phase, held.as_ref()) {
+                return self.too_late(index);
+            }
+            drained = self.is_served();
+        }
         for &entry in &entries {
             drained &= self.follow_flip(entry, switch, held.as_ref());
         }
@@ -287,7 +308,9 @@ impl Draft<'_> {
         phase.started_at = Some(now);
         phase.finished_at = None;
         match plan::action(&self.plan.phases()[index]) {
-            Action::Sql(_) | Action::Job(_) | Action::Backfill(_) | Action::Verify(_) => self.start_job(index, tries),
+            Action::Sql(_) | Action::Job(_) | Action::Replicate(_) | Action::Backfill(_) | Action::Verify(_) => {
+                self.start_job(index, tries);
+            }
             Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => {
                 phase.state = PhaseState::Running;
                 phase.tries = tries;

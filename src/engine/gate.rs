@@ -75,7 +75,7 @@ impl Draft<'_> {
         match self.way_back() {
             WayBack::Open => None,
             WayBack::Shut(why) => Some(Hold::RollbackNotReady { why }),
-            WayBack::Unknown { service } => Some(Hold::ServiceUnseen { service }),
+            WayBack::Unknown(hold) => Some(hold),
         }
     }
 
@@ -83,6 +83,9 @@ impl Draft<'_> {
     pub fn why_not_switch(&mut self, phase: &str, switch: &crate::api::SwitchAction) -> Option<Hold> {
         let entries = self.entries_of(phase);
         if let Some(hold) = entries.iter().find_map(|&entry| self.why_not_flip(entry, switch)) {
+            return Some(hold);
+        }
+        if let Some(hold) = self.why_not_move_writes(phase, switch) {
             return Some(hold);
         }
         self.take_baselines()

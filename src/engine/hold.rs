@@ -68,6 +68,12 @@ pub enum Hold {
     Writing { service: String },
     /// The API server refuses a write to a Service.
     WriteDenied { service: String, why: String },
+    /// Nobody hears of the agent that keeps the stores in step.
+    AgentUnseen { phase: String },
+    /// The agent won't be started again by itself.
+    AgentGivenUp { phase: String, tries: u32, message: String },
+    /// Writes are being moved from one store to the other.
+    MovingWrites { phase: String, why: Option<String> },
     /// The EndpointSlices don't show the flip yet.
     Confirming { service: String },
     /// Open connections are leaving.
@@ -124,6 +130,7 @@ impl Hold {
             | Hold::PreflightJob { .. }
             | Hold::Claiming { .. }
             | Hold::Writing { .. }
+            | Hold::MovingWrites { .. }
             | Hold::Confirming { .. }
             | Hold::Draining { .. }
             | Hold::JobRuns { .. }
@@ -145,6 +152,7 @@ impl Hold {
             | Hold::RollbackNotReady { .. }
             | Hold::JobRefused { .. }
             | Hold::JobStuck { .. }
+            | Hold::AgentUnseen { .. }
             | Hold::ServiceUnseen { .. } => Class::Wait,
             Hold::NewerFormat(_)
             | Hold::PreflightRefused(_)
@@ -162,6 +170,7 @@ impl Hold {
             | Hold::WriteDenied { .. }
             // Traffic stays on a side that has been found bad: nobody should have to look for that among the waits.
             | Hold::OldSideGone { .. }
+            | Hold::AgentGivenUp { .. }
             | Hold::FailedForGood { .. }
             | Hold::UndoFailed { .. }
             | Hold::CleanUpFailed { .. }
@@ -204,6 +213,9 @@ impl Hold {
             Hold::OldSideGone { .. } => "OldSideGone",
             Hold::Writing { .. } => "MovingTraffic",
             Hold::WriteDenied { .. } => "WriteDenied",
+            Hold::AgentUnseen { .. } => "AgentUnseen",
+            Hold::AgentGivenUp { .. } => "AgentGivenUp",
+            Hold::MovingWrites { .. } => "MovingWrites",
             Hold::Confirming { .. } => "ConfirmingTraffic",
             Hold::Draining { .. } => "Draining",
             Hold::JobRuns { .. } => "JobRunning",
@@ -324,6 +336,18 @@ impl fmt::Display for Hold {
             Hold::Writing { service } => write!(f, "moving the traffic of Service {service}"),
             Hold::WriteDenied { service, why } => {
                 write!(f, "the API server refuses our change to Service {service}, which is tried again: {why}")
+            }
+            Hold::AgentUnseen { phase } => {
+                write!(f, "the agent of phase {phase}, which keeps the stores in step, is not heard from")
+            }
+            Hold::AgentGivenUp { phase, message, .. } => {
+                write!(f, "the agent of phase {phase}, which keeps the stores in step, has given up: {message}")
+            }
+            Hold::MovingWrites { phase, why: None } => {
+                write!(f, "phase {phase}: writes are being moved from one store to the other")
+            }
+            Hold::MovingWrites { phase, why: Some(why) } => {
+                write!(f, "phase {phase}: writes are to move from one store to the other; waiting for {why}")
             }
             Hold::Confirming { service } => write!(f, "waiting for the EndpointSlices of Service {service} to show it"),
             Hold::Draining { service } => write!(f, "waiting for open connections of Service {service} to leave"),

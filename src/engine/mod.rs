@@ -25,7 +25,7 @@ pub mod verb;
 pub mod world;
 
 pub use adopt::revision_name;
-pub use decide::{decide, is_lane_1, way_back_in};
+pub use decide::{decide, is_lane_1, order_back_in, way_back_in};
 pub use draft::{Decision, Note, Plans};
 pub use explain::verdict_word;
 pub use hold::{Class, Hold};

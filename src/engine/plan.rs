@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use crate::api::{
-    Approval, BackfillAction, BakeAction, Guard, JobAction, MigrationSpec, ObserveAction, OnRollback, Phase, SqlAction,
-    SwitchAction, VerifyAction, backfill::Sync,
+    Approval, BackfillAction, BakeAction, Guard, JobAction, MigrationSpec, ObserveAction, OnRollback, Phase,
+    ReplicateAction, SqlAction, SwitchAction, VerifyAction, backfill::Sync,
 };
 
 use super::world::{Finding, Weight};
@@ -28,6 +28,8 @@ pub enum Action<'a> {
     Sql(&'a SqlAction),
     /// Runs a Job of the user's.
     Job(&'a JobAction),
+    /// Keeps one store in step with another.
+    Replicate(&'a ReplicateAction),
     /// Fills new columns.
     Backfill(&'a BackfillAction),
     /// Proves data right.
@@ -48,6 +50,7 @@ impl Action<'_> {
         match self {
             Action::Sql(_) => "sql",
             Action::Job(_) => "job",
+            Action::Replicate(_) => "replicate",
             Action::Backfill(_) => "backfill",
             Action::Verify(_) => "verify",
             Action::Switch(_) => "switch",
@@ -153,10 +156,11 @@ impl Plan {
 
 /// The action of a phase.
 pub fn action(phase: &Phase) -> Action<'_> {
-    let Phase { sql, job, backfill, verify, switch, observe, bake, .. } = phase;
+    let Phase { sql, job, replicate, backfill, verify, switch, observe, bake, .. } = phase;
     let first = [
         sql.as_deref().map(Action::Sql),
         job.as_deref().map(Action::Job),
+        replicate.as_deref().map(Action::Replicate),
         backfill.as_deref().map(Action::Backfill),
         verify.as_deref().map(Action::Verify),
         switch.as_deref().map(Action::Switch),
@@ -185,7 +189,7 @@ pub fn undo(phase: &Phase) -> Undo {
             Some(_) => Undo::Job,
             None => Undo::Nothing { because: "the job has no undo" },
         },
-        Action::Backfill(_) => Undo::Job,
+        Action::Replicate(_) | Action::Backfill(_) => Undo::Job,
         Action::Switch(_) => Undo::Traffic,
         Action::Verify(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => {
             Undo::Nothing { because: "it changed nothing" }
@@ -208,15 +212,15 @@ pub enum Asks {
 pub fn asks_stores(phase: &Phase) -> Asks {
     match action(phase) {
         Action::Sql(_) => Asks::First,
-        Action::Backfill(_) | Action::Verify(_) => Asks::OnceTheSchemaIsThere,
+        Action::Replicate(_) | Action::Backfill(_) | Action::Verify(_) => Asks::OnceTheSchemaIsThere,
         Action::Job(_) | Action::Switch(_) | Action::Observe(_) | Action::Bake(_) | Action::Approval => Asks::Never,
     }
 }
 
-/// Whether a phase may make the tables and columns that a later one works on.
-pub fn may_change_schema(phase: &Phase) -> bool {
+/// Whether a phase may make what a later one works on: its tables and columns, or the stream that feeds them.
+pub fn makes_what_others_need(phase: &Phase) -> bool {
     match action(phase) {
-        Action::Sql(_) | Action::Job(_) => true,
+        Action::Sql(_) | Action::Job(_) | Action::Replicate(_) => true,
         Action::Backfill(_)
         | Action::Verify(_)
         | Action::Switch(_)
@@ -232,6 +236,8 @@ pub fn keeps_up(phase: &Phase) -> bool {
     match action(phase) {
         // Its trigger keeps the new columns true for as long as the old side may write.
         Action::Backfill(backfill) => backfill.sync == Sync::Trigger,
+        // Its streams, slots and gates.
+        Action::Replicate(_) => true,
         Action::Sql(_)
         | Action::Job(_)
         | Action::Verify(_)
@@ -240,6 +246,26 @@ pub fn keeps_up(phase: &Phase) -> bool {
         | Action::Bake(_)
         | Action::Approval => false,
     }
+}
+
+/// Whether a phase's worker goes on working once the phase is done: for as long as there is a way back.
+pub fn conducts(phase: &Phase) -> bool {
+    match action(phase) {
+        Action::Replicate(_) => true,
+        Action::Sql(_)
+        | Action::Job(_)
+        | Action::Backfill(_)
+        | Action::Verify(_)
+        | Action::Switch(_)
+        | Action::Observe(_)
+        | Action::Bake(_)
+        | Action::Approval => false,
+    }
+}
+
+/// Whether a switch leads from one store to another that is kept in step with it: traffic moves only with the writes.
+pub fn is_bound(switch: &SwitchAction) -> bool {
+    switch.fence.is_some()
 }
 
 /// Whether a person must approve before a phase begins.

@@ -11,7 +11,7 @@ use super::{
     jobs::After,
     plan::{self, Undo},
     verb,
-    world::RESYNC,
+    world::{Lifecycle, RESYNC},
 };
 
 impl Draft<'_> {
@@ -62,7 +62,8 @@ impl Draft<'_> {
         let keeps_traffic = self.keeps_traffic();
         let traffic_is_back = keeps_traffic || self.lane_1();
         let jobs_stopped = self.lane_2();
-        let undone = traffic_is_back && jobs_stopped && (keeps_traffic || self.lane_3());
+        let undone =
+            traffic_is_back && jobs_stopped && if keeps_traffic { self.end_replication() } else { self.lane_3() };
         if undone && self.release_all() {
             self.finish_rollback();
         }
@@ -73,6 +74,10 @@ impl Draft<'_> {
     fn why_let_go(&self) -> Option<String> {
         if !self.is_leaving() || self.keeps_traffic() {
             return None;
+        }
+        let no_agent = self.world.lifecycle == Lifecycle::NamespaceTerminating && self.agent().is_none();
+        if no_agent && self.entries().any(|entry| self.status.traffic[entry].bound && self.is_on_new_side(entry)) {
+            return Some("the agent that moves the writes can't run in a namespace that is going away".to_owned());
         }
         match self.world.deletion_policy {
             DeletionPolicy::Orphan => Some("deletionPolicy is Orphan".to_owned()),
@@ -86,6 +91,7 @@ impl Draft<'_> {
         for entry in self.entries() {
             drained &= self.take_back(entry);
         }
+        drained &= self.writes_are_back();
         let restored = self.entries().all(|entry| self.takes_new_connections_back(entry));
         let moved = self.status.traffic.iter().any(|traffic| traffic.flipped_at.is_some());
         let now = self.now;
@@ -171,6 +177,7 @@ impl Draft<'_> {
         };
         match plan::undo(phase) {
             Undo::Job if self.has_never_worked(index) => self.keep_phase(index, "its Job never ran"),
+            Undo::Job if plan::conducts(phase) && !self.dismiss(index) => false,
             Undo::Job => self.follow_after(index, After::Undo),
             // Lane 1 has done it.
             Undo::Traffic => {

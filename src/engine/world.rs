@@ -55,6 +55,8 @@ pub struct World {
     pub stuck: BTreeMap<String, String>,
     /// What the workers in those Jobs said last, by Job.
     pub work: BTreeMap<String, WorkStatus>,
+    /// What the agents said last that keep stores in step, by their Job; absent where nobody hears of one.
+    pub agents: BTreeMap<String, AgentView>,
     /// Whether Jobs could be listed at all.
     pub jobs_seen: bool,
     /// What the API server said to our last write to a Service, by Service, where it refused it although the Service was
@@ -138,6 +140,42 @@ pub enum Weight {
     Wait,
     /// Worth knowing.
     Warn,
+}
+
+/// An agent that keeps two stores in step, as it describes itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct AgentView {
+    /// The first copy is done, and the stream after it applies.
+    pub in_step: bool,
+    /// Moves of writes that were committed; after an odd number the new store takes them. Absent while it can't see the
+    /// stores.
+    pub term: Option<u32>,
+    /// The term that it tries to reach; absent while it stays.
+    pub asked: Option<u32>,
+    /// Number of the last order that it has heard.
+    pub epoch: u64,
+    /// The store that takes writes lets them in, and nobody is made to wait.
+    pub serves: bool,
+    /// All is as it was asked to be, and another move could begin at once.
+    pub settled: bool,
+    /// What it waits for, or what went wrong last.
+    pub trouble: Option<String>,
+    /// How long clients waited at the last move.
+    pub held: Option<Span>,
+    /// Traffic moved by force, and so much WAL stayed behind, in bytes.
+    pub left_behind: Option<i64>,
+}
+
+impl AgentView {
+    /// Whether the new store takes the writes.
+    pub fn has_moved(&self) -> bool {
+        self.term.is_some_and(is_new_side)
+    }
+}
+
+/// Whether in a term the new store takes the writes.
+pub fn is_new_side(term: u32) -> bool {
+    !term.is_multiple_of(2)
 }
 
 /// A Service and the pods behind it.

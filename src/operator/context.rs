@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::Config, effects::EffectError, http::Readiness, lease::Leadership, metrics::Metrics, plans::PlanStore,
-    watches::TrafficWatches, workers::Workers,
+    agents::Agents, caller::Caller, config::Config, effects::EffectError, http::Readiness, lease::Leadership,
+    metrics::Metrics, plans::PlanStore, watches::TrafficWatches, workers::Workers,
 };
 use crate::{
     actions::drain::Drains,
@@ -62,6 +62,10 @@ pub struct Context {
     pub drains: Drains,
     /// Workers that are being asked how far they are.
     pub workers: Workers,
+    /// Agents that are being listened to.
+    pub agents: Agents,
+    /// How pods of ours are spoken to.
+    pub caller: Caller,
     /// Frozen plans.
     pub plans: PlanStore,
     /// Writes Events.
@@ -134,6 +138,7 @@ impl Context {
         self.traffic.forget(uid);
         self.drains.forget(uid);
         self.workers.forget(uid);
+        self.agents.forget(uid);
     }
 
     /// Forgets a Migration that doesn't exist any more.

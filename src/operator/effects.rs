@@ -9,6 +9,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
+    agents::OrderError,
     context::{Context, now},
     fault::{self, Moment},
     plans::{self, Frozen, PlanError},
@@ -18,8 +19,8 @@ use crate::{
     actions::{self, At, switch},
     api::{CHILD_FINALIZER, FIELD_MANAGER, FINALIZER, Migration, UID_LABEL},
     engine::{
-        effect::{Effect, JobOrder, ServicePatch},
-        way_back_in,
+        effect::{AgentOrder, Effect, JobOrder, ServicePatch},
+        order_back_in, way_back_in,
     },
 };
 
@@ -59,6 +60,9 @@ pub enum EffectError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// An order to an agent.
+    #[error(transparent)]
+    Order(#[from] OrderError),
     /// This replica doesn't lead any more.
     #[error("this replica does not lead any more")]
     NotLeader,
@@ -95,10 +99,9 @@ impl Performer<'_> {
     /// Lane 1's door: the way back of traffic, without waiting for its record. All Services at once.
     pub async fn perform_now(&self, effects: &[Effect]) -> Result<(), EffectError> {
         let patches = effects.iter().filter_map(way_back_in).map(|patch| self.way_back(patch));
-        for done in futures::future::join_all(patches).await {
-            done?;
-        }
-        Ok(())
+        let orders = effects.iter().filter_map(order_back_in).map(|order| self.order(order));
+        let (moved, told) = tokio::join!(futures::future::join_all(patches), futures::future::join_all(orders));
+        moved.into_iter().chain(told).collect()
     }
 
     async fn way_back(&self, patch: &ServicePatch) -> Result<(), EffectError> {
@@ -107,6 +110,18 @@ impl Performer<'_> {
         fault::point(fault::WAY_BACK, Moment::After).await;
         self.ctx.metrics.ways_back.inc();
         Ok(())
+    }
+
+    /// Tells an agent where writes are to go. One that isn't there is told once it is.
+    async fn order(&self, order: &AgentOrder) -> Result<(), EffectError> {
+        match self.ctx.agents.tell(&self.migration.uid().unwrap_or_default(), order).await {
+            Ok(()) => Ok(()),
+            Err(away @ OrderError::Away { .. }) => {
+                tracing::info!(migration = self.migration.name_any(), "{away}");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes to a Service, and remembers why if nobody may.
@@ -145,6 +160,7 @@ impl Performer<'_> {
                 self.write(&self.ctx.client, &patch).await?;
                 Ok(())
             }
+            Effect::Order(order) => self.order(&order).await,
             Effect::Drain(order) => {
                 let wake = self.ctx.wake.clone();
                 let migration = ObjectRef::from_obj(self.migration);
@@ -229,7 +245,7 @@ impl Performer<'_> {
         let job = actions::job_of(at, order, &self.ctx.config.image).ok_or(EffectError::NoPlan)?;
         let scripts = frozen.scripts.get(&order.phase).map(Vec::as_slice);
         if let Some(task) =
-            actions::task_of(at, order, scripts, self.ctx.workers.public_key()).filter(|_| !order.tombstone)
+            actions::task_of(at, order, scripts, self.ctx.caller.public_key()).filter(|_| !order.tombstone)
         {
             self.create_task(task).await?;
         }

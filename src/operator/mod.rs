@@ -1,6 +1,8 @@
 //! The operator: watches Migrations, decides by the engine, and does what was decided.
 
+mod agents;
 mod caches;
+mod caller;
 mod config;
 mod context;
 mod effects;
@@ -37,6 +39,8 @@ use tokio_stream::wrappers::{UnboundedReceiverStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    agents::Agents,
+    caller::Caller,
     context::{Context, Memories, Shared},
     http::Readiness,
     lease::Election,
@@ -96,6 +100,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     #[expect(clippy::disallowed_methods, reason = "the controller reads it at once, and keeps each object once")]
     let (wake, woken) = mpsc::unbounded_channel();
     let (jobs, job_watch) = caches::jobs(scoped(&client, &config), wake.clone(), readiness.clone());
+    let caller = Caller::new(client.clone(), plain_http(), signer);
     let ctx: Shared = Arc::new(Context {
         lane_1: connect(in_haste(kubeconfig))?,
         migrations: store.clone(),
@@ -105,7 +110,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
         leadership: leadership.clone(),
         traffic: TrafficWatches::new(client.clone(), wake.clone()),
         drains: Drains::new(client.clone(), plain_http()),
-        workers: Workers::new(client.clone(), plain_http(), signer),
+        workers: Workers::new(caller.clone()),
+        agents: Agents::new(caller.clone()),
+        caller,
         plans: plans::PlanStore::default(),
         recorder: Recorder::new(
             client.clone(),

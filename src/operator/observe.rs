@@ -162,7 +162,8 @@ fn at_hand(migration: &Migration, known: Known<'_>, ctx: &Context) -> World {
         baselines: board.baselines,
         observation: board.observation,
         drains: ctx.drains.look(&uid),
-        work: ctx.workers.look(&uid),
+        work: ctx.workers.look(&uid).into_iter().chain(ctx.agents.work(&uid)).collect(),
+        agents: ctx.agents.look(&uid),
         denied: ctx.memories.with(&uid, |memory| memory.denied.clone()),
         uid,
         ..World::default()

@@ -8,6 +8,7 @@ use std::{
 use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use super::{
+    agents,
     context::{Context, Memory, Shared, now},
     effects::{EffectError, Performer},
     lane1,
@@ -103,6 +104,7 @@ async fn step(cached: &Arc<Migration>, ctx: &Context) -> Result<Action, Reconcil
         return Ok(Action::await_change());
     }
     workers::attend(&migration, frozen.as_deref(), ctx);
+    agents::attend(&migration, frozen.as_deref(), ctx);
     let world = observe::world(&migration, known, Look::Live, ctx).await;
     let plans = Plans {
         frozen: frozen.as_deref().map(|frozen| &frozen.plan),

@@ -9,15 +9,17 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, Client, ResourceExt,
-    api::{ListParams, ObjectMeta, PostParams},
+    Api, ResourceExt,
+    api::{ObjectMeta, PostParams},
     runtime::reflector::ObjectRef,
 };
+use reqwest::Method;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    caller::{Call, CallError, Callee, Caller},
     context::{Context, chain, cut, now},
     plans::Frozen,
 };
@@ -29,7 +31,6 @@ use crate::{
         backfill::controls::{Controls, GuardReading},
         live::{self, Answer, Signals},
         progress::Figures,
-        signed::{PublicKey, Request, Signer, now as milliseconds},
     },
 };
 
@@ -43,9 +44,7 @@ const MAX_EVIDENCE: usize = 1_000_000;
 /// The workers that are being asked, by their Job's UID.
 #[derive(Clone)]
 pub struct Workers {
-    client: Client,
-    http: reqwest::Client,
-    signer: Arc<Signer>,
+    caller: Caller,
     followed: Arc<Mutex<HashMap<String, Followed>>>,
 }
 
@@ -77,12 +76,8 @@ pub struct Worker<'a> {
 /// Why a worker gave no answer.
 #[derive(Debug, thiserror::Error)]
 enum AskError {
-    #[error("its pod could not be looked for")]
-    Look(#[source] kube::Error),
-    #[error("it was not reached")]
-    Reach(#[source] reqwest::Error),
-    #[error("it answered with status {0}")]
-    Status(reqwest::StatusCode),
+    #[error(transparent)]
+    Call(#[from] CallError),
     #[error("its evidence could not be kept")]
     Keep(#[source] kube::Error),
     #[error("its evidence has {0} bytes, more than an object may have")]
@@ -90,14 +85,9 @@ enum AskError {
 }
 
 impl Workers {
-    /// Asks through `http`, signed by `signer`.
-    pub fn new(client: Client, http: reqwest::Client, signer: Signer) -> Self {
-        Self { client, http, signer: Arc::new(signer), followed: Arc::default() }
-    }
-
-    /// What workers are told to know us by.
-    pub fn public_key(&self) -> PublicKey {
-        self.signer.public_key()
+    /// Speaks through `caller`.
+    pub fn new(caller: Caller) -> Self {
+        Self { caller, followed: Arc::default() }
     }
 
     /// Begins to ask a worker, unless it is being asked already, and brings it `signals` from now on. `notify` is called
@@ -110,12 +100,13 @@ impl Workers {
         }
         let heard = Arc::new(Mutex::new(Heard { figures: None, signals }));
         let asking = Asking {
-            client: self.client.clone(),
-            http: self.http.clone(),
-            signer: self.signer.clone(),
-            migration: worker.migration.uid().unwrap_or_default(),
-            namespace: worker.migration.namespace().unwrap_or_default(),
-            job: worker.job.to_owned(),
+            caller: self.caller.clone(),
+            callee: Callee {
+                migration: worker.migration.uid().unwrap_or_default(),
+                namespace: worker.migration.namespace().unwrap_or_default(),
+                job: worker.job.to_owned(),
+                port: live::PORT,
+            },
             evidence: evidence_of(worker),
             heard: heard.clone(),
         };
@@ -230,12 +221,8 @@ fn evidence_of(worker: &Worker<'_>) -> ConfigMap {
 }
 
 struct Asking {
-    client: Client,
-    http: reqwest::Client,
-    signer: Arc<Signer>,
-    migration: String,
-    namespace: String,
-    job: String,
+    caller: Caller,
+    callee: Callee,
     evidence: ConfigMap,
     heard: Arc<Mutex<Heard>>,
 }
@@ -250,36 +237,23 @@ impl Asking {
             tokio::time::sleep(ASK_EVERY).await;
             let asked = match &address {
                 Some(address) => self.ask(address, &mut kept, &notify).await,
-                None => match self.find().await {
+                None => match self.caller.find(&self.callee).await {
                     Ok(found) => {
                         address = found;
                         continue;
                     }
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 },
             };
             if let Err(error) = &asked {
                 address = None;
                 if !silent {
-                    let (job, error) = (&self.job, chain(error));
+                    let (job, error) = (&self.callee.job, chain(error));
                     tracing::info!(job, error, "a worker was not heard from; its Job goes on");
                 }
             }
             silent = asked.is_err();
         }
-    }
-
-    /// Where the worker listens, once its pod runs.
-    async fn find(&self) -> Result<Option<String>, AskError> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={}", self.job));
-        let pods = pods.list(&of_job).await.map_err(AskError::Look)?.items;
-        let runs = |pod: &&Pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
-        };
-        let ip = pods.iter().find(runs).and_then(|pod| pod.status.as_ref()?.pod_ip.clone());
-        Ok(ip.map(|ip| if ip.contains(':') { format!("[{ip}]") } else { ip }))
     }
 
     async fn ask(&self, address: &str, kept: &mut bool, notify: &impl Fn()) -> Result<(), AskError> {
@@ -288,8 +262,8 @@ impl Asking {
             Signals { evidence_kept: *kept, ..heard.signals.clone() }
         };
         let body = serde_json::to_vec(&signals).expect("signals are plain data");
-        let answer = self.request(reqwest::Method::POST, address, live::EXCHANGE, body).await?;
-        let answer: Answer = answer.json().await.map_err(AskError::Reach)?;
+        let answer = self.request(Method::POST, address, live::EXCHANGE, body).await?;
+        let answer: Answer = answer.json().await.map_err(CallError::Reach)?;
         let news = {
             let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             let news = heard.figures.as_ref() != Some(&answer.figures);
@@ -300,8 +274,8 @@ impl Asking {
             notify();
         }
         if answer.evidence && !*kept {
-            let text = self.request(reqwest::Method::GET, address, live::EVIDENCE, Vec::new()).await?;
-            self.keep(text.text().await.map_err(AskError::Reach)?).await?;
+            let text = self.request(Method::GET, address, live::EVIDENCE, Vec::new()).await?;
+            self.keep(text.text().await.map_err(CallError::Reach)?).await?;
             *kept = true;
         }
         Ok(())
@@ -309,28 +283,19 @@ impl Asking {
 
     async fn request(
         &self,
-        method: reqwest::Method,
+        method: Method,
         address: &str,
         path: &str,
         body: Vec<u8>,
     ) -> Result<reqwest::Response, AskError> {
-        let time = milliseconds();
-        let signed = Request { method: method.as_str(), path, uid: &self.migration, time, body: &body };
-        let headers = self.signer.headers(&signed);
-        let mut request = self.http.request(method, format!("http://{address}:{}{path}", live::PORT));
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = request.timeout(TIMEOUT).body(body);
-        let answer = request.send().await.map_err(AskError::Reach)?;
-        if answer.status().is_success() { Ok(answer) } else { Err(AskError::Status(answer.status())) }
+        Ok(self.caller.ask(&self.callee, address, Call { method, path, body, timeout: TIMEOUT }).await?)
     }
 
     async fn keep(&self, text: String) -> Result<(), AskError> {
         if text.len() > MAX_EVIDENCE {
             return Err(AskError::TooLarge(text.len()));
         }
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let maps: Api<ConfigMap> = Api::namespaced(self.caller.client().clone(), &self.callee.namespace);
         let data = Some(BTreeMap::from([("evidence.json".to_owned(), text)]));
         match maps.create(&PostParams::default(), &ConfigMap { data, ..self.evidence.clone() }).await {
             Ok(_) => Ok(()),

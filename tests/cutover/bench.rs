@@ -154,7 +154,7 @@ impl Bench {
             },
             switch: Some(SwitchTask {
                 service: Place { host: "127.0.0.1".into(), port: self.service.port() },
-                fence: Fence { pgbouncer: None, deadline: Some(Span::secs(5)) },
+                fence: Fence { deadline: Some(Span::secs(5)), ..Fence::default() },
                 pgbouncer_uri_file: None,
                 on_fence_timeout: Some(OnFenceTimeout::PreferData),
             }),

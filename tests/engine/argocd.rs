@@ -35,6 +35,9 @@ const HEALTH: &[(&str, &str)] = &[
     ("Paused", "Suspended"),
     ("Until", "Healthy"),
     ("Approval", "Suspended"),
+    ("AgentUnseen", "Progressing"),
+    ("AgentGivenUp", "Degraded"),
+    ("MovingWrites", "Progressing"),
     ("PausedByGuard", "Suspended"),
     ("GuardSilent", "Progressing"),
     ("PausedByBreach", "Suspended"),
@@ -72,7 +75,7 @@ const HEALTH: &[(&str, &str)] = &[
 ];
 
 /// An action, the moment it is taken in, and the annotations that it sets; without a value it takes one away.
-type Action = (&'static str, &'static str, Vec<(&'static str, Option<String>)>);
+type Action<'a> = (&'static str, &'a str, Vec<(&'static str, Option<String>)>);
 
 /// Every moment by its name, as it stands in the API server.
 fn moments() -> BTreeMap<&'static str, Value> {
@@ -144,7 +147,7 @@ fn message(name: &str, object: &Value) -> String {
     }
 }
 
-fn actions(moments: &BTreeMap<&str, Value>) -> Vec<Action> {
+fn actions<'a>(moments: &BTreeMap<&'a str, Value>) -> Vec<Action<'a>> {
     let status = |name: &str| &moments[name]["status"];
     let bound = |name: &str, phase: &str| {
         let hash = status(name)["plan"]["hash"].as_str().expect("a plan is frozen");
@@ -172,29 +175,32 @@ fn actions(moments: &BTreeMap<&str, Value>) -> Vec<Action> {
         ("abort", "JobRunning", vec![(verb("abort"), Some(bound("JobRunning", "*")))]),
         ("rollback", "Baking", vec![(verb("rollback"), Some(bound("Baking", "*")))]),
     ];
-    for failed in ["RolledBack", "StoreRefused", "UndoFailed", "CleanUpFailed", "FailedForGood"] {
+    for failed in moments.iter().filter(|(_, object)| advises_a_retry(object)).map(|(name, _)| *name) {
         all.push(("retry", failed, vec![(RETRY_ANNOTATION, Some(advised(failed)))]));
     }
     all
 }
 
-/// Which actions can be taken in a moment.
-fn open(name: &str, object: &Value) -> Vec<&'static str> {
-    let under_way = vec!["pause", "abort", "rollback"];
-    match name {
-        "Approval" => vec!["approve", "pause", "abort", "rollback"],
-        "Paused" => vec!["resume", "abort", "rollback"],
-        "RolledBack" | "StoreRefused" | "UndoFailed" | "CleanUpFailed" | "FailedForGood" => match name {
-            "StoreRefused" => vec!["pause", "abort", "rollback", "retry"],
-            "FailedForGood" | "CleanUpFailed" if is_past_no_return(object) => vec!["pause", "retry"],
-            "CleanUpFailed" => vec!["pause", "abort", "rollback", "retry"],
-            _ => vec!["retry"],
-        },
-        _ if object["status"]["plan"].is_null() || object["status"]["state"] == "Succeeded" => vec![],
-        _ if !object["status"]["rollback"].is_null() => vec![],
-        _ if is_past_no_return(object) => vec!["pause"],
-        _ => under_way,
-    }
+/// Which actions can be taken in a moment. A retry can be where the engine advises one.
+fn open(object: &Value) -> Vec<&'static str> {
+    let status = &object["status"];
+    let ended = ["Succeeded", "RolledBack"].contains(&status["state"].as_str().unwrap_or_default());
+    let under_way = !status["plan"].is_null() && !ended && status["rollback"].is_null();
+    let paused = !object["metadata"]["annotations"]["alongside.dev/pause"].is_null();
+    let back = under_way && !is_past_no_return(object);
+    let all = [
+        ("approve", under_way && status["hold"]["reason"] == "Approval"),
+        ("pause", under_way && !paused),
+        ("resume", paused),
+        ("abort", back),
+        ("rollback", back),
+        ("retry", advises_a_retry(object)),
+    ];
+    all.into_iter().filter(|(_, open)| *open).map(|(action, _)| action).collect()
+}
+
+fn advises_a_retry(object: &Value) -> bool {
+    object["status"]["next"].as_str().is_some_and(|next| next.contains(RETRY_ANNOTATION))
 }
 
 fn is_past_no_return(object: &Value) -> bool {
@@ -220,7 +226,7 @@ fn files() -> BTreeMap<String, String> {
 
     let discovered = moments.iter().map(|(name, object)| {
         let phase = object["status"]["phase"].as_str().unwrap_or_default();
-        let open = open(name, object);
+        let open = open(object);
         let result = ["approve", "pause", "resume", "abort", "rollback", "retry"].map(|action| {
             let mut shown = json!({ "name": action, "disabled": !open.contains(&action), "iconClass": icon(action) });
             match action {

@@ -10,6 +10,8 @@ use alongside::engine::{
     world::{DrainView, JobState, JobView, ServiceView, Side, Sight, World},
 };
 
+use crate::stores::{COPY, Stores};
+
 pub type Labels = BTreeMap<String, String>;
 
 pub fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -23,6 +25,8 @@ pub struct Cluster {
     pub revisions: BTreeSet<String>,
     pub services: BTreeMap<String, Service>,
     pub jobs: BTreeMap<String, Job>,
+    /// What a phase that replicates works on.
+    pub stores: Stores,
     pub drains: BTreeMap<String, DrainOrder>,
     /// Two connections are never let go.
     pub drains_stick: bool,
@@ -124,12 +128,19 @@ impl Cluster {
             Effect::StopJob { name, uid } => match self.jobs.get_mut(name).filter(|job| job.uid == *uid) {
                 Some(job) if job.state == JobState::Active => {
                     job.state = JobState::Failed { message: "stopped".to_owned(), terminal: false };
+                    if self.stores.agent.as_deref() == Some(uid) {
+                        self.stores.lose_agent();
+                    }
                     Landed::Changed
                 }
                 Some(_) => Landed::Same,
                 None => Landed::Refused,
             },
             Effect::PatchService(patch) => self.patch(patch),
+            Effect::Order(order) => {
+                let uid = self.jobs.get(&order.job).map(|job| job.uid.clone());
+                if uid.is_some() && self.stores.agent == uid { self.stores.hear(order) } else { Landed::Refused }
+            }
             Effect::Drain(order) => {
                 let known = self.drains.insert(order.service.clone(), order.clone());
                 changed(known.as_ref() != Some(order))
@@ -171,6 +182,33 @@ impl Cluster {
         changed(*service != before)
     }
 
+    /// One turn of the agent that a Job of the replicating phase runs. True if anything has changed.
+    pub fn agent_acts(&mut self) -> bool {
+        let works = |job: &&Job| job.phase == COPY && job.role == JobRole::Do && job.state == JobState::Active;
+        let uid = self.jobs.values().find(works).map(|job| job.uid.clone());
+        match uid {
+            None => false,
+            Some(uid) if self.stores.agent.as_ref() != Some(&uid) => {
+                self.stores.begin(&uid);
+                true
+            }
+            Some(_) => {
+                let service = self.services.get(crate::fixture::STOCK);
+                let leads_to = service
+                    .and_then(|service| [Side::From, Side::To].into_iter().find(|side| service.points_at(*side)));
+                self.stores.act(leads_to)
+            }
+        }
+    }
+
+    /// The Job's agent dies, and the Job with it.
+    pub fn agent_dies(&mut self) {
+        let uid = self.stores.agent.take();
+        for job in self.jobs.values_mut().filter(|job| Some(&job.uid) == uid.as_ref()) {
+            job.state = JobState::Failed { message: "OOMKilled".to_owned(), terminal: false };
+        }
+    }
+
     /// Puts what can be seen of the cluster into a world.
     pub fn show(&self, world: &mut World) {
         world.finalizer = self.finalizer;
@@ -180,6 +218,8 @@ impl Cluster {
         }
         world.jobs_seen = true;
         world.jobs = self.jobs.iter().map(|(name, job)| (name.clone(), job.view())).collect();
+        let agents = self.jobs.iter().filter(|(_, job)| job.state == JobState::Active);
+        world.agents = agents.filter_map(|(name, job)| Some((name.clone(), self.stores.view(&job.uid)?))).collect();
         world.drains = self.drains.iter().map(|(name, order)| (name.clone(), self.drained(order))).collect();
     }
 

@@ -2,15 +2,15 @@
 
 use alongside::{
     api::{
-        Approval, BakeAction, DeletionPolicy, Drain, DrainHook, Guard, JobAction, MigrationSpec, ObserveAction,
-        OnBreach, OnRollback, Percent, Phase, Ratio, Script, Span, SqlAction, Store, SwitchAction,
+        Approval, BakeAction, DeletionPolicy, Drain, DrainHook, Fence, Guard, JobAction, MigrationSpec, ObserveAction,
+        OnBreach, OnFenceTimeout, OnRollback, Percent, Phase, Ratio, Script, Span, SqlAction, Store, SwitchAction,
     },
     engine::{Plan, world::Finding},
 };
 
 use k8s_openapi::api::batch::v1::JobTemplateSpec;
 
-use crate::cluster::labels;
+use crate::{cluster::labels, stores::COPY};
 
 /// UID of the Migration.
 pub const UID: &str = "0f00-ba12";
@@ -37,6 +37,7 @@ pub fn phase(name: &str) -> Phase {
         name: name.to_owned(),
         sql: None,
         job: None,
+        replicate: None,
         backfill: None,
         verify: None,
         switch: None,
@@ -158,8 +159,28 @@ impl Migrating {
             drain: Some(Drain { hook: Some(DrainHook { path: "/leave".to_owned(), port: 8081 }), ..Drain::default() }),
             capacity: None,
             keep_old: None,
+            fence: None,
+            on_fence_timeout: None,
         };
         self.with(Phase { switch: Some(Box::new(switch)), ..phase(name) })
+    }
+
+    /// The last switch moves traffic together with the writes.
+    pub fn fenced(self) -> Self {
+        self.last(|phase| {
+            let switch = phase.switch.as_mut().expect("a switch");
+            switch.fence = Some(Fence { deadline: Some(Span::secs(3)), ..Fence::default() });
+            switch.on_fence_timeout = Some(OnFenceTimeout::PreferData);
+        })
+    }
+
+    /// Keeps a new store in step with the old one.
+    pub fn replicate(self) -> Self {
+        let replicate = serde_json::json!({
+            "from": STORE, "to": "ledger-17", "tables": ["public.*"], "wayBack": true,
+        });
+        let replicate = serde_json::from_value(replicate).expect("it is a replication");
+        self.with_store().with(Phase { replicate: Some(Box::new(replicate)), ..phase(COPY) })
     }
 
     pub fn observe(self, name: &str, seconds: u64) -> Self {
@@ -271,6 +292,18 @@ pub fn backfilled() -> Migrating {
         .switch("cut-over", &[STOCK])
         .bake("bake", 600)
         .one_way_job("contract")
+        .no_return()
+        .approved()
+}
+
+/// A database that moves: copied, proven, its Service switched with the writes.
+pub fn database_move() -> Migrating {
+    migration()
+        .replicate()
+        .switch("cut-over", &[STOCK])
+        .fenced()
+        .bake("bake", 600)
+        .one_way_job("retire")
         .no_return()
         .approved()
 }

@@ -13,7 +13,10 @@ use alongside::{
 };
 
 use crate::{
-    fixture::{ERRORS, STOCK, backfilled, expand_contract, finding, guard, job_switch_bake, migration, switch_bake},
+    fixture::{
+        ERRORS, STOCK, backfilled, database_move, expand_contract, finding, guard, job_switch_bake, migration,
+        switch_bake,
+    },
     scene::{Scene, given, passing},
 };
 
@@ -187,6 +190,16 @@ pub fn scenes() -> Vec<(&'static str, Scene)> {
     let mut scene = given(expand_contract()).slow("contract");
     scene.run_to("contract").settle().abort();
     add("NoWayBack", scene);
+    let mut scene = given(database_move());
+    scene.run_to("bake").settle();
+    scene.cluster.agent_dies();
+    add("AgentUnseen", scene);
+    let mut scene = given(database_move());
+    scene.run_to("bake").settle();
+    scene.cluster.stores.lose_agent();
+    scene.job_ends("copy", JobRole::Do, failed("the store is another server", true));
+    add("AgentGivenUp", scene);
+    add("MovingWrites", given(database_move()));
     add("Releasing", given(switch_bake()));
     all
 }

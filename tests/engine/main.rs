@@ -2,6 +2,7 @@
 
 mod argocd;
 mod back;
+mod bound;
 mod cleanup;
 mod cluster;
 mod deletion;
@@ -15,4 +16,5 @@ mod properties;
 mod rest;
 mod scene;
 mod status;
+mod stores;
 mod verbs;

@@ -6,14 +6,16 @@ use alongside::{
         effect::JobRole,
         guard::Silence,
         is_lane_1,
-        world::{JobState, Lifecycle, Sight},
+        world::{JobState, Lifecycle, Side, Sight},
     },
 };
 use proptest::prelude::*;
 
 use crate::{
-    fixture::{Migrating, ORDERS, STOCK, migration},
+    cluster::Job,
+    fixture::{Migrating, ORDERS, STOCK, database_move, migration},
     scene::{Scene, given},
+    stores::COPY,
 };
 
 /// Something that happens between two reconciles.
@@ -25,6 +27,8 @@ enum Turn {
     JobsSucceed,
     JobsFail(bool),
     JobsAreTornAway,
+    AgentActs,
+    AgentDies,
     Breach,
     Silence,
     GuardsPass,
@@ -56,6 +60,8 @@ fn turn() -> impl Strategy<Value = Turn> {
         8 => Just(Turn::JobsSucceed),
         2 => any::<bool>().prop_map(Turn::JobsFail),
         1 => Just(Turn::JobsAreTornAway),
+        8 => Just(Turn::AgentActs),
+        1 => Just(Turn::AgentDies),
         1 => Just(Turn::Breach),
         1 => Just(Turn::Silence),
         4 => Just(Turn::GuardsPass),
@@ -101,6 +107,7 @@ fn plan() -> impl Strategy<Value = Migrating> {
                 .job("contract")
                 .no_return()
         ),
+        Just(database_move()),
         Just(migration().job("expand").timeout(300).one_way_job("contract").change(|p| p.point_of_no_return = true)),
     ]
 }
@@ -121,7 +128,14 @@ fn take(scene: &mut Scene, turn: &Turn) {
         Turn::JobsFail(terminal) => {
             end_jobs(scene, &JobState::Failed { message: "no".to_owned(), terminal: *terminal });
         }
-        Turn::JobsAreTornAway => scene.cluster.jobs.retain(|_, job| job.state != JobState::Active),
+        Turn::JobsAreTornAway => {
+            scene.cluster.jobs.retain(|_, job| job.state != JobState::Active);
+            scene.cluster.stores.lose_agent();
+        }
+        Turn::AgentActs => {
+            scene.cluster.agent_acts();
+        }
+        Turn::AgentDies => scene.cluster.agent_dies(),
         Turn::Breach => {
             scene.breach();
         }
@@ -187,8 +201,13 @@ fn take(scene: &mut Scene, turn: &Turn) {
 }
 
 fn end_jobs(scene: &mut Scene, state: &JobState) {
-    for job in scene.cluster.jobs.values_mut().filter(|job| job.state == JobState::Active) {
+    let conducts = |job: &Job| job.phase == COPY && job.role == JobRole::Do;
+    for job in scene.cluster.jobs.values_mut().filter(|job| job.state == JobState::Active && !conducts(job)) {
         job.state = state.clone();
+        let leaves = job.phase == COPY && job.role != JobRole::Preflight;
+        if leaves && matches!(state, JobState::Succeeded { .. }) {
+            scene.cluster.stores.leave();
+        }
     }
 }
 
@@ -257,7 +276,7 @@ proptest! {
             take(&mut scene, turn);
             for phase in &scene.status.phases {
                 let made = |role| {
-                    let of = |job: &&crate::cluster::Job| job.phase == phase.name && job.role == role;
+                    let of = |job: &&Job| job.phase == phase.name && job.role == role;
                     scene.cluster.jobs.values().filter(of).filter(|job| job.attempt == scene.status.attempt).count()
                 };
                 prop_assert!(made(JobRole::Do) <= phase.tries as usize, "{}", scene.why());
@@ -267,4 +286,53 @@ proptest! {
         }
         prop_assert!(!has_ended(&scene) || scene.status.hold.is_none());
     }
+
+    /// Whatever has happened to operator, agent, guards and Service: once all is well again, a database's move that is
+    /// called off ends with traffic and writes on one side and nothing left in either store.
+    #[test]
+    fn traffic_and_writes_end_on_one_side_and_nothing_stays_behind(
+        turns in prop::collection::vec(turn(), 1..200),
+    ) {
+        let mut scene = given(database_move());
+        for turn in turns.iter().filter(|turn| mends(turn)) {
+            take(&mut scene, turn);
+        }
+        take(&mut scene, &Turn::OldSide(3));
+        take(&mut scene, &Turn::NewSide(3));
+        take(&mut scene, &Turn::SlicesFollow(true));
+        take(&mut scene, &Turn::JobsRefused(false));
+        take(&mut scene, &Turn::Unpause);
+        scene.guards_pass();
+        if scene.status.plan.is_none() {
+            return Ok(());
+        }
+        let started_over = scene.status.state == State::RolledBack && scene.world.verbs.retry.is_some();
+        scene.world.verbs.retry = None;
+        let past = |scene: &Scene| scene.status.replication.as_ref().is_some_and(|known| known.ended);
+        if !past(&scene) && !started_over {
+            scene.abort();
+        }
+        scene.run_to_end();
+        let writes = scene.cluster.stores.clone();
+        prop_assert!(!writes.joined && writes.agent.is_none(), "{writes:?} {}", scene.why());
+        prop_assert!(scene.side(STOCK).is_some(), "{}", scene.why());
+        if scene.status.state == State::RolledBack {
+            prop_assert_eq!(scene.side(STOCK), Some(Side::From), "{}", scene.why());
+        }
+    }
+}
+
+/// Whether what a turn breaks can be mended without a person who knows what they do. A Job that is torn away in spite of its
+/// finalizer, before anybody has seen it, leaves no word of what it did.
+fn mends(turn: &Turn) -> bool {
+    !matches!(
+        turn,
+        Turn::JobsAreTornAway
+            | Turn::SomeoneStrips
+            | Turn::SomeoneSets(_)
+            | Turn::ServiceGone
+            | Turn::Delete
+            | Turn::NamespaceGoes
+            | Turn::FinalizerTornOff
+    )
 }

@@ -17,6 +17,7 @@ use alongside::{
 use crate::{
     cluster::{Cluster, Service, labels},
     fixture::{ERRORS, Migrating, NAME, NAMESPACE, ORDERS, STOCK, UID},
+    stores::COPY,
 };
 
 /// Most decisions of one run.
@@ -151,9 +152,20 @@ impl Scene {
                 self.plans.insert(hash.clone(), self.migration.plan());
             }
             changed |= self.cluster.apply(effect) == crate::cluster::Landed::Changed;
+            self.traffic_is_with_the_writes(effect);
             self.effects.push(effect.clone());
         }
         changed
+    }
+
+    /// A write to the Service of two stores has followed the writes to them.
+    fn traffic_is_with_the_writes(&self, effect: &Effect) {
+        let Effect::PatchService(patch) = effect else { return };
+        let Some(service) = self.cluster.services.get(&patch.service) else { return };
+        let moved = !patch.selector.is_empty() && patch.selector != patch.expect_selector;
+        if moved && self.status.traffic.iter().any(|traffic| traffic.service == patch.service && traffic.bound) {
+            assert!(service.points_at(self.cluster.stores.side()), "{patch:?} in {:?}", self.cluster.stores);
+        }
     }
 
     /// Reconciles until nothing changes any more, without time passing.
@@ -172,13 +184,44 @@ impl Scene {
             if there(self) {
                 return self;
             }
-            if self.reconcile() || self.finish_jobs() {
+            if self.reconcile() || self.cluster.agent_acts() || self.finish_jobs() {
                 continue;
             }
             let wake = self.last.as_ref().and_then(|last| last.wake).unwrap_or(Span::secs(30));
             self.now = self.now.after(wake.max(Span::millis(1)));
         }
         panic!("it never comes that far: {}", self.why());
+    }
+
+    /// Runs until it has ended, with a person who follows each advice to try again and approves what asks for it.
+    pub fn run_to_end(&mut self) -> &mut Self {
+        self.run_until(|scene| {
+            matches!(scene.status.state, State::Succeeded | State::RolledBack | State::Stalled)
+                || scene.hold() == Some("Approval")
+        });
+        for _ in 0..20 {
+            match (self.status.state, self.hold()) {
+                (State::Succeeded | State::RolledBack, _) => return self,
+                (_, Some("Approval")) => {
+                    let phase = self.status.phase.clone().unwrap_or_default();
+                    self.approve(&phase);
+                }
+                (State::Stalled, _) if self.status.next.as_ref().is_some_and(|next| next.contains("/retry=")) => {
+                    self.follow_advice("retry");
+                }
+                (State::Stalled, _) => {
+                    self.world.verbs.abort = None;
+                    self.world.verbs.rollback = None;
+                }
+                _ => {}
+            }
+            self.reconcile();
+            self.run_until(|scene| {
+                matches!(scene.status.state, State::Succeeded | State::RolledBack | State::Stalled)
+                    || scene.hold() == Some("Approval")
+            });
+        }
+        panic!("it never ends: {}", self.why());
     }
 
     pub fn run_to(&mut self, phase: &str) -> &mut Self {
@@ -198,9 +241,13 @@ impl Scene {
         let slow = self.slow.clone();
         let mut any = false;
         for job in self.cluster.jobs.values_mut() {
-            if job.state == JobState::Active && !slow.contains(&(job.phase.clone(), job.role)) {
+            let conducts = job.phase == COPY && job.role == JobRole::Do;
+            if job.state == JobState::Active && !conducts && !slow.contains(&(job.phase.clone(), job.role)) {
                 job.state = JobState::Succeeded { message: "done".to_owned() };
                 any = true;
+                if job.phase == COPY && job.role != JobRole::Preflight {
+                    self.cluster.stores.leave();
+                }
             }
         }
         any

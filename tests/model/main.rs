@@ -16,4 +16,7 @@ mod properties;
 mod runs;
 mod sim;
 mod state;
+#[path = "../engine/stores.rs"]
+#[allow(dead_code, reason = "the scenarios use the rest")]
+mod stores;
 mod walks;

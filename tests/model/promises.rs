@@ -214,7 +214,8 @@ impl State {
             | Effect::AddFinalizer
             | Effect::RemoveFinalizer
             | Effect::SettleJob { .. }
-            | Effect::Drain(_) => {}
+            | Effect::Drain(_)
+            | Effect::Order(_) => {}
         }
         self.ledger = Kept::new(ledger);
     }

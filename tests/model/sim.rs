@@ -205,7 +205,11 @@ impl Sim {
             plan::Action::Sql(_) | plan::Action::Job(_) | plan::Action::Backfill(_) | plan::Action::Verify(_) => {
                 Some((index, plan::undo(phase) == plan::Undo::Job))
             }
-            plan::Action::Switch(_) | plan::Action::Observe(_) | plan::Action::Bake(_) | plan::Action::Approval => None,
+            plan::Action::Replicate(_)
+            | plan::Action::Switch(_)
+            | plan::Action::Observe(_)
+            | plan::Action::Bake(_)
+            | plan::Action::Approval => None,
         })
     }
 

@@ -2,11 +2,39 @@
 
 use super::{Rule, at_most_all, between};
 
-/// The rules of `backfill` and `verify`, wherever they stand.
+/// The rules of `replicate`, `backfill` and `verify`, wherever they stand.
 pub(super) fn rules() -> Vec<Rule> {
     let mut rules = of_a_backfill();
     rules.extend(of_a_verification());
+    rules.extend(of_a_replication());
     rules
+}
+
+fn of_a_replication() -> Vec<Rule> {
+    vec![
+        Rule::new(
+            "spec.phases.[].replicate",
+            "self.from != self.to",
+            "`from` and `to` are the same store: name the old one and the new one",
+        ),
+        Rule::new(
+            "spec.phases.[].switch",
+            "has(self.fence) == has(self.onFenceTimeout)",
+            "`fence` and `onFenceTimeout` go together: write what happens when writes can't be held in time on the way \
+             back, `PreferData` (traffic stays until no write is lost) or `PreferTraffic`",
+        ),
+        Rule::new(
+            "spec.phases.[].switch",
+            "!has(self.fence) || has(self.service)",
+            "with a `fence` one Service moves, as a store is behind one: write `service`",
+        ),
+        between(
+            "spec.phases.[].switch.fence.deadline",
+            "100ms",
+            "60s",
+            "a fence's `deadline` is between 100ms and 60s: so long may clients be made to wait",
+        ),
+    ]
 }
 
 fn of_a_backfill() -> Vec<Rule> {

@@ -60,9 +60,12 @@ pub const PATTERNS: &[(&str, &str)] = &[
         "a name has lower-case letters, digits and `-`, and begins and ends with a letter or digit, such as `cut-over`",
     ),
     (LABEL_VALUE_PATTERN, "a label's value has letters, digits, `-`, `_` and `.`, such as `v2`"),
+    (TABLES_PATTERN, "write a schema and a table, such as `public.orders` or `public.*`"),
     (r"^/", "a path begins with `/`, such as `/drain`"),
 ];
 
+/// Tables by schema and name.
+pub const TABLES_PATTERN: &str = r"^[^.]+\.[^.]+$";
 /// What Kubernetes accepts as the value of a label.
 pub const LABEL_VALUE_PATTERN: &str = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 

@@ -30,15 +30,16 @@ fn of_a_phase() -> Vec<Rule> {
     let rule = |rule: &str, message| Rule::new("spec.phases.[]", rule, message);
     vec![
         rule(
-            "[has(self.sql), has(self.job), has(self.backfill), has(self.verify), has(self.switch), has(self.observe), \
-             has(self.bake)].filter(x, x).size() <= 1",
+            "[has(self.sql), has(self.job), has(self.replicate), has(self.backfill), has(self.verify), has(self.switch), \
+             has(self.observe), has(self.bake)].filter(x, x).size() <= 1",
             "a phase has exactly one action: write a phase for each",
         ),
         rule(
-            "has(self.sql) || has(self.job) || has(self.backfill) || has(self.verify) || has(self.switch) || \
-             has(self.observe) || has(self.bake) || (has(self.approval) && self.approval == 'Required')",
-            "a phase needs an action: write `sql`, `job`, `backfill`, `verify`, `switch`, `observe` or `bake`, or \
-             `approval: Required` for a phase that only waits for a person",
+            "has(self.sql) || has(self.job) || has(self.replicate) || has(self.backfill) || has(self.verify) || \
+             has(self.switch) || has(self.observe) || has(self.bake) || (has(self.approval) && self.approval == \
+             'Required')",
+            "a phase needs an action: write `sql`, `job`, `replicate`, `backfill`, `verify`, `switch`, `observe` or \
+             `bake`, or `approval: Required` for a phase that only waits for a person",
         ),
         rule(
             "!has(self.retries) || has(self.sql) || has(self.job) || has(self.backfill) || has(self.verify)",

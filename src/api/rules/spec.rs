@@ -32,6 +32,7 @@ fn of_changes() -> Vec<Rule> {
             "!has(oldSelf.status) || !has(oldSelf.status.begun) || !has(oldSelf.spec.stores) || \
              oldSelf.spec.phases.all(i, p, i >= oldSelf.status.begun || oldSelf.spec.stores.all(o, \
              !((has(p.sql) && p.sql.store == o.name) || (has(p.backfill) && p.backfill.store == o.name) || \
+             (has(p.replicate) && (p.replicate.from == o.name || p.replicate.to == o.name)) || \
              (has(p.verify) && ((has(p.verify.store) && p.verify.store == o.name) || \
              (has(p.verify.from) && p.verify.from == o.name) || (has(p.verify.to) && p.verify.to == o.name)))) || \
              (has(self.spec.stores) && self.spec.stores.exists(s, s == o))))",
@@ -95,6 +96,29 @@ fn of_the_whole() -> Vec<Rule> {
              has(p.verify.from) ? p.verify.from : '', has(p.verify.to) ? p.verify.to : ''].all(n, n == '' || \
              (has(self.stores) && self.stores.exists(s, s.name == n))))",
             "a store that a phase's `verify` names is none of the migration's: write it into `spec.stores`",
+        )
+        .about(".phases"),
+        rule(
+            "self.phases.all(p, !has(p.replicate) || (has(self.stores) && \
+             self.stores.exists(s, s.name == p.replicate.from) && self.stores.exists(s, s.name == p.replicate.to)))",
+            "a store that a phase's `replicate` names is none of the migration's: write it into `spec.stores`",
+        )
+        .about(".phases"),
+        rule(
+            "self.phases.filter(p, has(p.replicate)).size() <= 1",
+            "a migration keeps one pair of stores in step: write one `replicate`, and a second migration for another pair",
+        )
+        .about(".phases"),
+        rule(
+            "self.phases.filter(p, has(p.switch) && has(p.switch.fence)).size() <= 1",
+            "a migration moves writes from one store to another once: write one `switch` with a `fence`",
+        )
+        .about(".phases"),
+        rule(
+            "self.phases.all(i, p, !has(p.switch) || !has(p.switch.fence) || self.phases.exists(j, q, j < i && \
+             has(q.replicate) && has(q.replicate.wayBack) && q.replicate.wayBack))",
+            "a `switch` with a `fence` needs a `replicate` with `wayBack: true` in an earlier phase: without it the new \
+             store has no data, and going back would lose what it was given",
         )
         .about(".phases"),
         rule(

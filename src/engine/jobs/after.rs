@@ -207,12 +207,11 @@ impl Draft<'_> {
         for index in (0..self.status.phases.len()).rev() {
             let phase = &self.status.phases[index];
             let keeps_up = self.plan.phases().get(index).is_some_and(plan::keeps_up);
-            if keeps_up
-                && phase.state == PhaseState::Done
-                && !phase.cleaned_up
-                && !self.follow_after(index, After::CleanUp)
-            {
-                return false;
+            if keeps_up && phase.state == PhaseState::Done && !phase.cleaned_up {
+                let conducts = self.plan.phases().get(index).is_some_and(plan::conducts);
+                if (conducts && !self.dismiss(index)) || !self.follow_after(index, After::CleanUp) {
+                    return false;
+                }
             }
         }
         true

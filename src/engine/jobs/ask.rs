@@ -20,7 +20,8 @@ impl Draft<'_> {
                 Asks::First => true,
                 Asks::OnceTheSchemaIsThere => schema_is_there,
             };
-            schema_is_there &= !plan::may_change_schema(phase) || self.status.phases[index].state == PhaseState::Done;
+            schema_is_there &=
+                !plan::makes_what_others_need(phase) || self.status.phases[index].state == PhaseState::Done;
             if asks && self.status.phases[index].state == PhaseState::Pending {
                 all &= self.ask_store(index);
             }

@@ -7,6 +7,7 @@
 
 mod after;
 mod ask;
+mod conduct;
 mod shown;
 mod stop;
 mod work;

@@ -41,6 +41,7 @@ impl Draft<'_> {
             Action::Backfill(_) => true,
             Action::Sql(_)
             | Action::Job(_)
+            | Action::Replicate(_)
             | Action::Verify(_)
             | Action::Switch(_)
             | Action::Observe(_)

@@ -17,6 +17,10 @@ const LOOK_AGAIN: Span = Span::secs(1);
 impl Draft<'_> {
     /// Stops a phase's Jobs, or makes sure that they can't begin any more. True once nothing of them runs.
     pub fn stop_job(&mut self, index: usize) -> bool {
+        // Traffic's way back needs the agent, and what clears away after it goes on: it is dismissed in its own time.
+        if self.is_conducting(index) || self.is_dismissed(index) {
+            return true;
+        }
         let asked = self.stop_asking(index);
         let worked = self.stop_work(index);
         let cleaned_up = self.stop_clean_up(index);
@@ -100,30 +104,9 @@ impl Draft<'_> {
         let Some(mut job) = self.status.phases[index].cleanup_job.clone().filter(|job| !job.settled) else {
             return true;
         };
-        let tries = self.status.phases[index].cleanup_tries;
-        let stopping = Hold::JobStops { phase: self.status.phases[index].name.clone() };
-        match self.look_for(&mut job) {
-            Seen::Unseen => {}
-            Seen::Active => {
-                if let Some(uid) = job.uid.clone() {
-                    self.after.push(Effect::StopJob { name: job.name.clone(), uid });
-                }
-            }
-            Seen::NotYet if self.jobs_are_over() => job.settled = true,
-            // Made late, it would clear away what the next attempt has built anew.
-            Seen::NotYet | Seen::Missing => {
-                self.make(self.tombstone(index, JobRole::CleanUp, tries), stopping.clone());
-            }
-            Seen::Lost | Seen::Tombstone | Seen::NotOurs(_) | Seen::Succeeded(_) | Seen::Failed { .. } => {
-                job.settled = true;
-            }
-        }
+        job = self.stop_quietly(index, job, JobRole::CleanUp, self.status.phases[index].cleanup_tries);
         let settled = job.settled;
         self.status.phases[index].cleanup_job = Some(job);
-        if !settled {
-            self.hold(stopping);
-            self.wake_in(LOOK_AGAIN);
-        }
         settled
     }
 }

@@ -25,6 +25,10 @@ struct Expected {
 impl Draft<'_> {
     /// Takes one Service's traffic back. True once the new side is drained, or nothing had to be moved.
     pub fn take_back(&mut self, entry: usize) -> bool {
+        let may_be_moved = self.is_on_new_side(entry);
+        if let Some(done) = may_be_moved.then(|| self.take_writes_back(entry)).flatten() {
+            return done;
+        }
         match self.status.traffic[entry].step {
             TrafficStep::BackIntended => self.follow_way_back(entry),
             TrafficStep::Back => self.drain_new_side(entry),
@@ -99,7 +103,8 @@ impl Draft<'_> {
             Points::Elsewhere => Err(Hold::ForeignSelector { service }),
             // Nothing to move, but the mark must change, or a late flip would still match.
             Points::At(Side::From) => Ok(Expected { mark, selector: traffic.from.clone() }),
-            Points::At(Side::To) if view.from_serving == 0 => Err(Hold::OldSideGone { service }),
+            // Writes that are back already can only be followed.
+            Points::At(Side::To) if view.from_serving == 0 && !traffic.bound => Err(Hold::OldSideGone { service }),
             Points::At(Side::To) => Ok(Expected { mark, selector: traffic.to.clone() }),
         }
     }
@@ -176,6 +181,7 @@ impl Draft<'_> {
             Action::Switch(switch) => switch.drain.clone(),
             Action::Sql(_)
             | Action::Job(_)
+            | Action::Replicate(_)
             | Action::Backfill(_)
             | Action::Verify(_)
             | Action::Observe(_)

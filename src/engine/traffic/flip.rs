@@ -35,22 +35,27 @@ impl Draft<'_> {
         new_side_is_short(service, view, switch)
     }
 
-    /// Announces the flip of one Service.
+    /// Flips one Service.
     pub fn flip(&mut self, entry: usize) {
+        let claimed = self.mark(self.status.traffic[entry].epoch, Role::Claimed);
+        self.announce_flip(entry);
+        let service = self.status.traffic[entry].service.clone();
+        let patch = self.forward_patch(entry, claimed);
+        self.after.push(patch);
+        self.await_write(service.clone(), Hold::Writing { service });
+    }
+
+    /// Announces the flip of one Service.
+    pub fn announce_flip(&mut self, entry: usize) {
         let epoch = self.next_epoch();
         let old_serving = match self.sight(entry) {
             Sight::Seen(view) => Some(view.from_serving),
             Sight::Unseen | Sight::Absent => None,
         };
-        let claimed = self.mark(self.status.traffic[entry].epoch, Role::Claimed);
         let traffic = &mut self.status.traffic[entry];
         traffic.step = TrafficStep::FlipIntended;
         traffic.epoch = epoch;
         traffic.old_serving = old_serving;
-        let service = traffic.service.clone();
-        let patch = self.forward_patch(entry, claimed);
-        self.after.push(patch);
-        self.await_write(service.clone(), Hold::Writing { service });
     }
 
     fn forward_patch(&self, entry: usize, expect: Mark) -> Effect {
@@ -115,7 +120,9 @@ impl Draft<'_> {
             return self.refuse(Hold::ForeignSelector { service });
         }
         // It has been announced, but the new side may have gone since.
-        if let Some(hold) = held.cloned().or_else(|| new_side_is_short(service.clone(), view, switch)) {
+        let in_the_way = || held.cloned().or_else(|| new_side_is_short(service.clone(), view, switch));
+        // Writes that have moved can only be followed.
+        if let Some(hold) = if self.status.traffic[entry].bound { None } else { in_the_way() } {
             return self.look_later(hold);
         }
         let patch = self.forward_patch(entry, seen);

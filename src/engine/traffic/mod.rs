@@ -6,6 +6,7 @@
 //! leader's PATCH arrives. Without the new mark it would still match.
 
 mod back;
+mod bound;
 mod claim;
 mod drain;
 mod flip;
@@ -103,17 +104,14 @@ pub(crate) fn holds_mark(step: TrafficStep) -> bool {
 }
 
 /// Whether traffic can go back right now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum WayBack {
     /// At any moment; also where no switch is in effect.
     Open,
     /// Not now, with the reason.
     Shut(String),
     /// Could not look.
-    Unknown {
-        /// The Service that could not be read.
-        service: String,
-    },
+    Unknown(Hold),
 }
 
 impl Draft<'_> {
@@ -235,7 +233,7 @@ impl Draft<'_> {
             let service = &traffic.service;
             let view = match self.sight(entry) {
                 Sight::Unseen => {
-                    unknown.get_or_insert_with(|| service.clone());
+                    unknown.get_or_insert_with(|| Hold::ServiceUnseen { service: service.clone() });
                     continue;
                 }
                 Sight::Absent => return WayBack::Shut(format!("Service {service} does not exist")),
@@ -243,6 +241,13 @@ impl Draft<'_> {
             };
             if let Some(why) = self.world.way_back_denied.get(service) {
                 return WayBack::Shut(format!("Service {service}: {why}"));
+            }
+            match if traffic.bound { self.why_writes_stay() } else { None } {
+                Some(hold @ Hold::AgentUnseen { .. }) => {
+                    unknown.get_or_insert(hold);
+                }
+                Some(hold) => return WayBack::Shut(hold.to_string()),
+                None => {}
             }
             let keep = self
                 .plan
@@ -258,7 +263,7 @@ impl Draft<'_> {
                 ));
             }
         }
-        unknown.map_or(WayBack::Open, |service| WayBack::Unknown { service })
+        unknown.map_or(WayBack::Open, WayBack::Unknown)
     }
 }
 

@@ -150,7 +150,7 @@ pub fn next(goal: Goal, plan: Plan, world: &World) -> Next {
     if world.fenced && moving.is_none() {
         return Next::Do(Step::Lift);
     }
-    if let Some(step) = settle_gates(term, &sides, world) {
+    if let Some(step) = turn_back(term, goal, &sides).or_else(|| settle_gates(term, &sides, world)) {
         return step;
     }
     if moving.is_none() && matches!(world.clients, Clients::Paused | Clients::Unknown) {
@@ -189,6 +189,17 @@ fn known_sides(world: &World) -> Result<Pair<Seen>, Wait> {
         (None, _) => Err(Wait::Store(Side::Blue)),
         (_, None) => Err(Wait::Store(Side::Green)),
     }
+}
+
+/// A move that was committed and never opened has let nobody write on the other side: it is taken back by opening the side
+/// that it left. The Service may lead to either by now; whoever ordered it lets it follow, and until then the gate refuses
+/// writes on the side that is left. A gate whose writers are let in before its row says so counts
+/// as opened.
+fn turn_back(term: u32, goal: Goal, sides: &Pair<Seen>) -> Option<Next> {
+    let serving = Side::serving(term);
+    let (new, old) = (sides.of(serving).gate, sides.of(serving.other()).gate);
+    let was_opened = new.lets_in || new.open && new.term == term;
+    (term > 0 && goal == Goal::Move(term + 1) && !was_opened && !old.open).then_some(Next::Do(Step::Open(term + 1)))
 }
 
 /// After a commit: the side that serves is open once the Service leads there, the other is shut.

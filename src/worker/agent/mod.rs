@@ -152,7 +152,7 @@ impl<'a> Agent<'a> {
     async fn conduct(&self, stop: &CancellationToken) -> Verdict {
         let (state, told) = watch::channel(State { uid: self.task.migration.uid.clone(), ..State::default() });
         let (orders, heard) = watch::channel(Orders {
-            epoch: self.task.attempt,
+            epoch: u64::from(self.task.attempt),
             goal: Goal::Stay,
             since: Instant::now(),
             force_after: None,

@@ -277,6 +277,10 @@ impl Run<'_> {
         let world = sight.world;
         self.tell(&world, |state| {
             state.epoch = orders.epoch;
+            state.asked = match orders.goal {
+                Goal::Stay => None,
+                Goal::Move(term) | Goal::Try(term) | Goal::Force(term) => Some(term).filter(|term| *term > world.known),
+            };
             state.stage = Stage::Conducting;
             state.clients = Some(world.clients);
             if let Some(trouble) = &sight.trouble {

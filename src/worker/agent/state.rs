@@ -20,7 +20,10 @@ pub struct State {
     /// The migration's UID.
     pub uid: String,
     /// Highest epoch that was heard of.
-    pub epoch: u32,
+    pub epoch: u64,
+    /// The term that it was told to move to and hasn't reached; absent while it is told to stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<u32>,
     /// What it is at.
     pub stage: Stage,
     /// What went wrong last, free of credentials; absent once something has gone right.
@@ -179,8 +182,8 @@ pub struct LeftBehind {
 pub struct Command {
     /// The migration's UID.
     pub uid: String,
-    /// The operator's count of attempts; a request with a lower one than was heard is refused.
-    pub epoch: u32,
+    /// The operator's number of the request; one with a lower number than was heard is refused.
+    pub epoch: u64,
     /// The term to move to: one more than the one that is committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<u32>,
@@ -199,7 +202,7 @@ pub struct Command {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Orders {
     /// Highest epoch heard of.
-    pub epoch: u32,
+    pub epoch: u64,
     /// Where to go.
     pub goal: Goal,
     /// When it was asked for.

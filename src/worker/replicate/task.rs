@@ -151,7 +151,7 @@ mod tests {
         assert_eq!((task.max_lag, task.action.copiers(), task.switch.clone()), (DEFAULT_MAX_LAG, 4, None));
         task.switch = Some(SwitchTask {
             service: Place { host: "orders-db".into(), port: 5432 },
-            fence: Fence { pgbouncer: None, deadline: Some(Span::secs(2)) },
+            fence: Fence { deadline: Some(Span::secs(2)), ..Fence::default() },
             pgbouncer_uri_file: None,
             on_fence_timeout: Some(OnFenceTimeout::PreferData),
         });

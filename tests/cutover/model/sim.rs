@@ -29,6 +29,8 @@ pub enum Mutant {
     EnableFirst,
     /// The sequence alone is changed at the commit point.
     SequenceAlone,
+    /// A move is taken back without a fence although the other side has been opened.
+    TurnsBackOpened,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -210,7 +212,11 @@ impl Model {
                 self.agent = agent;
                 return;
             }
-            Next::Wait(_) | Next::Settled => {
+            next @ (Next::Wait(_) | Next::Settled) => {
+                if next == Next::Settled {
+                    // A move that was taken back before it was opened is followed by the operator like any other.
+                    self.service = Side::serving(world.known);
+                }
                 agent.world = None;
                 self.agent = agent;
                 return;
@@ -241,6 +247,7 @@ impl Model {
                 let to = self.stores.of_mut(Side::serving(term));
                 to.lets_in = true;
             }
+            (Mutant::TurnsBackOpened, Step::Intend(term)) => return Step::Open(term),
             (Mutant::EnableFirst, Step::Drop(stream)) => {
                 let back = source(stream).other().feeds();
                 if self.flow(back).subscribed == Some(false) {

@@ -12,7 +12,9 @@ for _, each in ipairs(status.phases or {}) do
   noReturn = noReturn or each.pointOfNoReturn == true
 end
 local paused = (annotations["alongside.dev/pause"] or "") ~= ""
-local failed = reason == "StoreRefused" or reason == "UndoFailed" or reason == "CleanUpFailed" or reason == "FailedForGood"
+local failed = {
+  StoreRefused = true, UndoFailed = true, CleanUpFailed = true, FailedForGood = true, AgentGivenUp = true
+}
 
 local actions = {}
 actions["approve"] = {
@@ -29,7 +31,7 @@ actions["rollback"] = {
   ["iconClass"] = "fa fa-fw fa-undo"
 }
 actions["retry"] = {
-  ["disabled"] = not (planned and (status.state == "RolledBack" or failed)),
+  ["disabled"] = not (planned and (status.state == "RolledBack" or failed[reason or ""] == true)),
   ["iconClass"] = "fa fa-fw fa-redo"
 }
 return actions

@@ -1,6 +1,6 @@
 //! The health script and the actions, each moment asked of Argo CD's own command.
 
-use std::{path::PathBuf, process::Command};
+use std::{fmt::Write as _, path::PathBuf, process::Command};
 
 use libtest_mimic::Failed;
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub fn every_moment_has_the_health_that_is_written_down() -> Result<(), Failed> 
         let wanted = &test["healthStatus"];
         let wanted = format!("STATUS: {}\nMESSAGE: {}\n", text(wanted, "status"), text(wanted, "message"));
         if said.stdout != wanted {
-            wrong += &format!("{}: {wanted}not\n{}{}", text(test, "inputPath"), said.stdout, said.stderr);
+            let _ = write!(wrong, "{}: {wanted}not\n{}{}", text(test, "inputPath"), said.stdout, said.stderr);
         }
     }
     told(wrong, entries(&tests["tests"]).len(), 45)
@@ -63,7 +63,7 @@ pub fn every_moment_offers_the_actions_that_are_written_down() -> Result<(), Fai
         let seen: Vec<_> =
             said.stdout.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         if seen != wanted {
-            wrong += &format!("{}: {wanted:?}, not {seen:?} {}\n", text(test, "inputPath"), said.stderr);
+            let _ = writeln!(wrong, "{}: {wanted:?}, not {seen:?} {}", text(test, "inputPath"), said.stderr);
         }
     }
     told(wrong, entries(&tests["discoveryTests"]).len(), 45)
@@ -90,7 +90,7 @@ pub fn every_action_changes_the_annotations_that_are_written_down() -> Result<()
         let removed: Vec<_> = before.iter().filter(|line| !wanted.contains(line)).cloned().collect();
         let plain = |lines: Vec<String>| lines.into_iter().map(|line| line.replace('\'', "")).collect::<Vec<_>>();
         if (plain(lines("> ")), plain(lines("< "))) != (added.clone(), removed.clone()) {
-            wrong += &format!("{input}: adds {added:?}, removes {removed:?}, not\n{}{}", said.stdout, said.stderr);
+            let _ = write!(wrong, "{input}: adds {added:?}, removes {removed:?}, not\n{}{}", said.stdout, said.stderr);
         }
     }
     told(wrong, entries(&tests["actionTests"]).len(), 10)

@@ -67,7 +67,7 @@ impl Shop {
         ]);
         let first = shop.repository.commits(
             "Open the shop",
-            [("service", shop.service_in_git()), ("v1", shop.side("v1")), ("v2", shop.side("v2"))],
+            [("service", shop.service_in_git()), ("v1", Self::side("v1")), ("v2", Self::side("v2"))],
         );
         shop.applies().await;
         shop.is_synced_to(&first).await;
@@ -171,7 +171,7 @@ impl Shop {
         })
     }
 
-    fn side(&self, version: &str) -> Value {
+    fn side(version: &str) -> Value {
         let labels = json!({ "app": APP, "version": version });
         let container = json!({
             "name": "server",
@@ -201,8 +201,8 @@ impl Shop {
     }
 
     /// A side with something changed in its pods, that starts them anew.
-    pub fn mended_side(&self, version: &str) -> Value {
-        let mut side = self.side(version);
+    pub fn mended_side(version: &str) -> Value {
+        let mut side = Self::side(version);
         side["spec"]["template"]["metadata"]["annotations"] = json!({ "example.com/mended": "yes" });
         side
     }

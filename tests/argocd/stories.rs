@@ -199,7 +199,7 @@ async fn a_rollback_stays_degraded_until_a_new_commit(home: Home) {
     let retry = json!({ "alongside.dev/retry": any_phase_of(&status) });
     shop.repository.commits(
         "Mend it and try again",
-        [("migration", Shop::migration_with(&spec, &retry)), ("v2", shop.mended_side("v2"))],
+        [("migration", Shop::migration_with(&spec, &retry)), ("v2", Shop::mended_side("v2"))],
     );
     shop.is_looked_at_again().await;
     shop.fares("Healthy", "phase bake keeps the old side").await;

@@ -284,3 +284,18 @@ fn a_changed_provider_starts_new_pods() {
     assert_ne!(annotation("http://a"), annotation("http://b"));
     assert_eq!(annotation("http://a"), annotation("http://a"));
 }
+
+#[test]
+fn every_value_in_the_page_on_installing_is_taken() {
+    let page = std::fs::read_to_string(root().join("docs/install.md")).unwrap();
+    let cells = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
+    let spans = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|span| span.contains(": "));
+    let digest = "0123456789abcdef".repeat(4);
+    let mut tried = 0;
+    for span in spans {
+        let taken = template(&span.replace("sha256:...", &format!("sha256:{digest}")));
+        assert!(taken.success, "{span}: {}", taken.stderr);
+        tried += 1;
+    }
+    assert!(tried >= 8, "only {tried} were found");
+}

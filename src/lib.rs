@@ -5,6 +5,7 @@
 
 pub mod actions;
 pub mod api;
+pub mod cli;
 pub mod engine;
 pub mod guards;
 pub mod operator;

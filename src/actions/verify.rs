@@ -2,9 +2,11 @@
 
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 
+use kube::ResourceExt;
+
 use super::{At, worker};
 use crate::{
-    api::VerifyAction,
+    api::{Phase, VerifyAction},
     engine::effect::{JobOrder, JobRole},
     worker::{
         ladder::Ladder,
@@ -34,7 +36,7 @@ pub fn task(at: At<'_>, verify: &VerifyAction, order: &JobOrder, key: PublicKey)
         role,
         stores: stores(verify).into_iter().map(|name| worker::store(at, name)).collect(),
         action: verify.clone(),
-        barrier: BarrierTask::None,
+        barrier: barrier(at, verify),
         evidence_file: (role == VerifyRole::Verify).then(|| EVIDENCE_FILE.into()),
         statement_timeout: DEFAULT_STATEMENT_TIMEOUT,
         seed: None,
@@ -42,6 +44,16 @@ pub fn task(at: At<'_>, verify: &VerifyAction, order: &JobOrder, key: PublicKey)
         key: (role == VerifyRole::Verify).then_some(key),
     };
     Some(worker::task(order, &task))
+}
+
+/// Between stores that the migration keeps in step one point in time is had by their stream; others are taken to be at rest.
+fn barrier(at: At<'_>, verify: &VerifyAction) -> BarrierTask {
+    let joins = |phase: &&Phase| {
+        let joined = phase.replicate.as_ref().map(|replicate| (&replicate.from, &replicate.to));
+        joined.is_some() && joined == verify.from.as_ref().zip(verify.to.as_ref())
+    };
+    let Some(phase) = at.spec.phases[..at.index].iter().find(joins) else { return BarrierTask::None };
+    BarrierTask::of_replication(&at.migration.uid().unwrap_or_default(), &phase.name)
 }
 
 fn role(role: JobRole) -> Option<VerifyRole> {

@@ -122,6 +122,9 @@ pub struct ReplicationStatus {
     /// Traffic moved by force, and so much of the WAL of the store that it left had not been replicated, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_behind: Option<i64>,
+    /// The agent has been told for the last time to leave writes where they are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub parting: bool,
     /// The agent is being dismissed and the streams taken away: from here on going back would lose writes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,

@@ -91,8 +91,9 @@ impl Draft<'_> {
         for entry in self.entries() {
             drained &= self.take_back(entry);
         }
-        drained &= self.writes_are_back();
-        let restored = self.entries().all(|entry| self.takes_new_connections_back(entry));
+        let served = self.writes_are_back();
+        drained &= served;
+        let restored = served && self.entries().all(|entry| self.takes_new_connections_back(entry));
         let moved = self.status.traffic.iter().any(|traffic| traffic.flipped_at.is_some());
         let now = self.now;
         if let Some(rollback) = self.status.rollback.as_mut().filter(|_| moved) {

@@ -99,7 +99,7 @@ impl Performer<'_> {
     /// Lane 1's door: the way back of traffic, without waiting for its record. All Services at once.
     pub async fn perform_now(&self, effects: &[Effect]) -> Result<(), EffectError> {
         let patches = effects.iter().filter_map(way_back_in).map(|patch| self.way_back(patch));
-        let orders = effects.iter().filter_map(order_back_in).map(|order| self.order(order));
+        let orders = effects.iter().filter_map(order_back_in).map(|order| self.order_back(order));
         let (moved, told) = tokio::join!(futures::future::join_all(patches), futures::future::join_all(orders));
         moved.into_iter().chain(told).collect()
     }
@@ -109,6 +109,13 @@ impl Performer<'_> {
         self.write(&self.ctx.lane_1, patch).await?;
         fault::point(fault::WAY_BACK, Moment::After).await;
         self.ctx.metrics.ways_back.inc();
+        Ok(())
+    }
+
+    async fn order_back(&self, order: &AgentOrder) -> Result<(), EffectError> {
+        fault::point(fault::ORDER_BACK, Moment::Before).await;
+        self.order(order).await?;
+        fault::point(fault::ORDER_BACK, Moment::After).await;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ pub enum Moment {
 pub const RECORD: &str = "Record";
 /// The name under which a write of lane 1 is stopped at.
 pub const WAY_BACK: &str = "WayBack";
+/// The name under which an order of lane 1 to an agent is stopped at.
+pub const ORDER_BACK: &str = "OrderBack";
 
 /// The name of a boundary, such as `CreateJob.Before`.
 pub fn name(what: &str, moment: Moment) -> String {
@@ -25,7 +27,7 @@ pub fn name(what: &str, moment: Moment) -> String {
 
 /// Every boundary there is, from the list of effects.
 pub fn all() -> Vec<String> {
-    let whats = Effect::NAMES.iter().copied().chain([RECORD, WAY_BACK]);
+    let whats = Effect::NAMES.iter().copied().chain([RECORD, WAY_BACK, ORDER_BACK]);
     whats.flat_map(|what| [name(what, Moment::Before), name(what, Moment::After)]).collect()
 }
 

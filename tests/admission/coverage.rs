@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use alongside::api::rules;
 
 use crate::{
-    data, guards, phases,
+    data, guards, moves, phases,
     server::{CLUSTER, Case, create, migration, name_of},
     whole,
 };
 
 fn cases() -> Vec<Case> {
-    [data::CASES, guards::CASES, phases::CASES, whole::CASES].concat()
+    [data::CASES, guards::CASES, moves::CASES, phases::CASES, whole::CASES].concat()
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod coverage;
 mod data;
 mod examples;
 mod guards;
+mod moves;
 mod phases;
 mod policies;
 mod server;

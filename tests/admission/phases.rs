@@ -12,12 +12,12 @@ phases: [{name: one, observe: {query: q, max: 1, for: 1m}}, {name: two, switch: 
     }
     a_phase_without_an_action {
         wrote: "phases: [{name: nothing}]",
-        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `backfill`, `verify`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
+        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `replicate`, `backfill`, `verify`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
         writes: "phases: [{name: ask, approval: Required}]",
     }
     a_phase_that_waits_for_nobody {
         wrote: "phases: [{name: nothing, approval: NotRequired}]",
-        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `backfill`, `verify`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
+        heard: "spec.phases[0]: Invalid value: a phase needs an action: write `sql`, `job`, `replicate`, `backfill`, `verify`, `switch`, `observe` or `bake`, or `approval: Required` for a phase that only waits for a person",
         writes: "phases: [{name: ask, approval: Required}]",
     }
     a_phase_without_a_name {

@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -32,9 +32,9 @@ use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    load::{ROWS, SCHEMA},
     service::Service,
     support::{
+        load::{ROWS, SCHEMA},
         postgres::{LOGICAL, PASSWORD, PASSWORD_IN_URI, Server, free_port, new_folder},
         wait::within,
     },
@@ -181,6 +181,16 @@ impl Bench {
         task
     }
 
+    /// Where clients connect to that write: ports of loopback.
+    pub fn places(&self, ports: &[u16]) -> Vec<tokio_postgres::Config> {
+        let place = |port: &u16| {
+            let mut place = tokio_postgres::Config::new();
+            place.host("127.0.0.1").port(*port).user("postgres").password(PASSWORD).dbname(&self.database);
+            place
+        };
+        ports.iter().map(place).collect()
+    }
+
     /// A session of the test's own.
     pub async fn connect(&self, side: Side) -> Client {
         connect(self.port(side), &self.database).await
@@ -207,6 +217,8 @@ impl Bench {
             uid: self.uid.clone(),
             signer: Arc::clone(&self.signer),
             http: self.http.clone(),
+            // The agent's own first number is its attempt, 1.
+            commands: Arc::new(AtomicU64::new(1)),
         };
         Agent {
             child: command.spawn().expect("the binary is built"),
@@ -307,14 +319,16 @@ pub struct Caller {
     uid: String,
     signer: Arc<Signer>,
     http: reqwest::Client,
+    /// Commands made so far: each has a number of its own.
+    commands: Arc<AtomicU64>,
 }
 
 impl Caller {
-    /// A command of the first epoch.
+    /// A command under the next number.
     pub fn command(&self, term: Option<u32>) -> state::Command {
         state::Command {
             uid: self.uid.clone(),
-            epoch: 1,
+            epoch: self.commands.fetch_add(1, Ordering::Relaxed) + 1,
             term,
             only_try: false,
             deadline: None,

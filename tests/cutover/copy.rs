@@ -12,8 +12,8 @@ use tokio_postgres::Client;
 
 use crate::{
     bench::{Bench, DEADLINE, Servers, run},
-    load::Load,
     support::{
+        load::Load,
         postgres::{LOGICAL, Server},
         wait::within,
     },
@@ -111,7 +111,7 @@ async fn a_copy_that_is_killed_again_and_again_ends_with_every_write_there_once(
     .await;
     let ballast = "CREATE TABLE ballast (id bigint PRIMARY KEY, filler text)";
     run(&bench.connect(Side::Green).await, ballast).await;
-    let load = Load::start(&[bench.service.port()], &bench.database, 4);
+    let load = Load::start(&bench.places(&[bench.service.port()]), 4);
     kill_midway(&bench).await;
     for delay in [0, 60, 150] {
         let agent = bench.agent(&bench.task());

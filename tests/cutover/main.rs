@@ -5,7 +5,6 @@ mod support;
 
 mod bench;
 mod copy;
-mod load;
 mod model;
 mod moves;
 mod schedules;

@@ -15,8 +15,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::{
     bench::{Agent, Bench, DEADLINE, Servers, connect_as, run},
-    load::Load,
     support::{
+        load::Load,
         pgbouncer::{PgBouncer, PoolMode},
         wait::within,
     },
@@ -31,7 +31,7 @@ async fn a_cut_over_and_the_way_back_lose_no_write_and_clients_behind_pgbouncer_
         PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await,
     ];
     let ports = bouncers.each_ref().map(PgBouncer::port);
-    let load = Load::start(&ports, &bench.database, 8);
+    let load = Load::start(&bench.places(&ports), 8);
     let agent = bench.settled_agent(&bench.task_behind(&ports)).await;
     let _operator = bench.operator(&agent.caller);
     for term in 1..=3 {
@@ -55,7 +55,7 @@ async fn a_cut_over_and_the_way_back_lose_no_write_and_clients_behind_pgbouncer_
 async fn clients_without_a_pooler_are_told_to_try_again_and_lose_nothing() {
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;
-    let load = Load::start(&[bench.service.port()], &bench.database, 6);
+    let load = Load::start(&bench.places(&[bench.service.port()]), 6);
     let agent = bench.settled_agent(&bench.task()).await;
     let _operator = bench.operator(&agent.caller);
     load.go_on_for(200).await;
@@ -74,7 +74,7 @@ async fn clients_without_a_pooler_are_told_to_try_again_and_lose_nothing() {
 async fn a_transaction_that_does_not_end_holds_clients_up_no_longer_than_the_deadline_and_the_move_is_made_later() {
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;
-    let load = Load::start(&[bench.service.port()], &bench.database, 4);
+    let load = Load::start(&bench.places(&[bench.service.port()]), 4);
     let mut task = bench.task();
     task.switch.as_mut().unwrap().fence.deadline = Some(Span::millis(300));
     let agent = bench.settled_agent(&task).await;
@@ -101,7 +101,7 @@ async fn a_trial_goes_up_to_the_commit_point_and_moves_nothing() {
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;
     let bouncer = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
-    let load = Load::start(&[bouncer.port()], &bench.database, 4);
+    let load = Load::start(&bench.places(&[bouncer.port()]), 4);
     let agent = bench.settled_agent(&bench.task_behind(&[bouncer.port()])).await;
     load.go_on_for(50).await;
     let trial = Command { only_try: true, ..agent.caller.command(Some(1)) };
@@ -154,7 +154,7 @@ async fn a_table_that_was_made_after_the_copy_is_not_left_behind_in_silence() {
 async fn an_agent_that_is_told_to_stop_leaves_everything_to_its_successor() {
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;
-    let load = Load::start(&[bench.service.port()], &bench.database, 3);
+    let load = Load::start(&bench.places(&[bench.service.port()]), 3);
     let mut agent = bench.settled_agent(&bench.task()).await;
     let operator = bench.operator(&agent.caller);
     agent.caller.order("/cut-over", Some(1)).await;
@@ -247,13 +247,19 @@ async fn what_is_not_signed_is_for_another_migration_or_is_of_an_older_epoch_is_
     assert_eq!(alive.status().as_u16(), 200);
     let command = agent.caller.command(Some(1));
     let newer = Command { epoch: 5, ..command.clone() };
+    assert_eq!(command.epoch, 2);
     assert_eq!(agent.caller.post("/lift", &newer).await.unwrap().0, 202);
     let (code, why) = agent.caller.post("/cut-over", &command).await.unwrap();
-    assert_eq!((code, why["error"].as_str()), (409, Some("the request is of epoch 1, of now is 5")));
+    assert_eq!(
+        (code, why["error"].as_str()),
+        (409, Some("the request is of epoch 2, and another of 5 was heard before"))
+    );
+    let (code, _) = agent.caller.post("/cut-over", &Command { epoch: 5, ..command }).await.unwrap();
+    assert_eq!(code, 409, "of two commands with one number the first is obeyed");
     let other = Command { uid: "another".into(), ..newer.clone() };
     assert_eq!(agent.caller.post("/lift", &other).await.unwrap().0, 409);
     assert_eq!(agent.caller.post("/nonsense", &newer).await.unwrap().0, 400);
-    let far = Command { term: Some(7), ..newer };
+    let far = Command { term: Some(7), epoch: 6, ..newer };
     assert_eq!(agent.caller.post("/cut-over", &far).await.unwrap().0, 202);
     agent
         .until("it says no", |state| state.waits_for.as_deref().is_some_and(|what| what.contains("isn't the next")))
@@ -266,7 +272,7 @@ async fn a_pgbouncer_that_does_not_answer_puts_the_move_off_and_clients_of_the_o
     let bench = Bench::new(&servers).await;
     let there = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
     let gone = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
-    let load = Load::start(&[there.port()], &bench.database, 4);
+    let load = Load::start(&bench.places(&[there.port()]), 4);
     let agent = bench.settled_agent(&bench.task_behind(&[there.port(), gone.port()])).await;
     let _operator = bench.operator(&agent.caller);
     drop(gone);
@@ -302,7 +308,7 @@ async fn a_task_to_leave_ends_the_agent_that_still_conducts_and_leaves_nothing()
 async fn without_a_way_back_no_stream_and_no_slot_is_left_after_the_cut_over() {
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;
-    let load = Load::start(&[bench.service.port()], &bench.database, 3);
+    let load = Load::start(&bench.places(&[bench.service.port()]), 3);
     let mut task = bench.task();
     task.action.way_back = false;
     let agent = bench.settled_agent(&task).await;
@@ -328,7 +334,7 @@ async fn a_pgbouncer_that_comes_back_unpaused_in_the_midst_lets_nobody_past_the_
     let servers = Servers::shared();
     let bench = Bench::new(&servers).await;
     let bouncer = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
-    let load = Load::start(&[bouncer.port()], &bench.database, 4);
+    let load = Load::start(&bench.places(&[bouncer.port()]), 4);
     let agent = bench.settled_agent(&bench.task_behind(&[bouncer.port()])).await;
     load.go_on_for(50).await;
     // Nobody flips the Service yet: clients wait, until somebody lets them go on.

@@ -10,8 +10,8 @@ use rustix::process::Signal;
 
 use crate::{
     bench::{Agent, Bench, DEADLINE, Servers},
-    load::Load,
     support::{
+        load::Load,
         pgbouncer::{PgBouncer, PoolMode},
         wait::within,
     },
@@ -110,7 +110,7 @@ async fn play(servers: &mut Servers, schedule: Schedule, seed: u64) -> String {
     let bench = Bench::new(servers).await;
     let bouncer = PgBouncer::in_front_of(bench.service.port(), PoolMode::Transaction).await;
     // Half of the clients wait at PgBouncer, half are told to try again.
-    let load = Load::start(&[bouncer.port(), bench.service.port()], &bench.database, 6);
+    let load = Load::start(&bench.places(&[bouncer.port(), bench.service.port()]), 6);
     let task = bench.task_behind(&[bouncer.port()]);
     let mut agent = bench.settled_agent(&task).await;
     let mut operator = bench.operator(&agent.caller);

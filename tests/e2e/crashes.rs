@@ -31,14 +31,15 @@ pub fn stories() -> Vec<Story> {
             format!("an_operator_killed_at_{}_loses_nothing_and_does_nothing_twice", boundary.replace('.', "_"));
         Story::new(&sentence, move |home| killed_at(boundary.clone(), home))
     };
-    fault::all().into_iter().map(story).collect()
+    // Orders go to agents, which this journey has none of: `databases` kills there.
+    fault::all().into_iter().filter(|boundary| !boundary.starts_with("Order")).map(story).collect()
 }
 
 async fn killed_at(boundary: String, home: Home) {
     let app = home.app("web").await;
     let visitor = app.is_visited().await;
     let spec = phases([prepare(&home), cut_over("web"), long(&home), bake("1s"), contract(&home)]);
-    let mut victim = Victim { home: home.clone(), boundary, operator: None, stops: 0, kills: 0, killed_on: None };
+    let mut victim = Victim::new(&home, &boundary);
     victim.rises();
     let migration = home.migrates("to-v2", spec).await;
     victim.carries(&migration, "the long Job runs", |m| state_of(m, "long") == PhaseState::Running).await;
@@ -65,24 +66,32 @@ fn state_of(migration: &Migration, name: &str) -> PhaseState {
     status.map(|status| phase(status, name).state).unwrap_or_default()
 }
 
-fn is_at_rest(migration: &Migration, state: State) -> bool {
+/// Whether a Migration has ended in this state, and the operator has let it go.
+pub fn is_at_rest(migration: &Migration, state: State) -> bool {
     migration.status.as_ref().is_some_and(|status| status.state == state) && migration.finalizers().is_empty()
 }
 
 /// An operator that is killed at a boundary, and rises again.
-struct Victim {
+pub struct Victim {
     home: Home,
     boundary: String,
     operator: Option<Operator>,
     stops: u32,
-    kills: u32,
+    /// How often it was killed.
+    pub kills: u32,
     /// The Migration's version when it was last killed.
     killed_on: Option<String>,
 }
 
 impl Victim {
+    /// One that is killed at this boundary. It has yet to rise.
+    pub fn new(home: &Home, boundary: &str) -> Self {
+        let (home, boundary) = (home.clone(), boundary.to_owned());
+        Self { home, boundary, operator: None, stops: 0, kills: 0, killed_on: None }
+    }
+
     /// Starts under the same name, as a container that is restarted does.
-    fn rises(&mut self) {
+    pub fn rises(&mut self) {
         drop(self.operator.take());
         let operator = self.home.operator("a");
         self.stops += 1;
@@ -91,7 +100,7 @@ impl Victim {
     }
 
     /// Carries the migration on, killed wherever it comes to the boundary, until something is so of it.
-    async fn carries(&mut self, migration: &Journey, sentence: &str, so: impl Fn(&Migration) -> bool) {
+    pub async fn carries(&mut self, migration: &Journey, sentence: &str, so: impl Fn(&Migration) -> bool) {
         let begin = Instant::now();
         loop {
             let seen = migration.object().await;

@@ -17,6 +17,7 @@ mod apiserver;
 mod app;
 mod crashes;
 mod data;
+mod databases;
 mod deletion;
 mod guards;
 mod home;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     let stories = [
         apiserver::stories(),
         crashes::stories(),
+        databases::stories(),
         data::stories(),
         shop::stories(),
         leaders::stories(),

@@ -46,6 +46,7 @@ impl Operator {
             .arg(format!("--lease-namespace={}", home.name()))
             .arg(format!("--http={address}"))
             .arg(format!("--providers={}", providers.display()))
+            .arg(format!("--signing-key={}", home.stage().signing_key().display()))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log)

@@ -284,7 +284,7 @@ impl KeepAlive {
 }
 
 /// The database, the app and the worker, as images.
-fn load_images(home: &Home) {
+pub fn load_images(home: &Home) {
     let scripts = root().join("tests/cluster");
     let printed = |mut command: Command| {
         let output = command.output().expect("the cluster's scripts can be run");
@@ -297,10 +297,11 @@ fn load_images(home: &Home) {
         printed(command)
     };
     let mut postgres = Command::new(scripts.join("images"));
-    postgres.arg("postgres");
+    postgres.args(["postgres", "pgbouncer"]);
     let operator = std::path::Path::new(env!("CARGO_BIN_EXE_alongside"));
     let shop = operator.with_file_name("shop");
     assert!(shop.exists(), "the example app is not built: cargo build --workspace --features alongside/fault-points");
     let archives = [printed(postgres), image(IMAGE, operator, "alongside"), image(SHOP, &shop, "shop")];
+    let archives: Vec<_> = archives.iter().flat_map(|paths| paths.lines()).collect();
     home.stage().cluster().load(&archives);
 }

@@ -30,6 +30,8 @@ pub const IMAGE: &str = "localhost/alongside:e2e";
 /// The operator's ServiceAccount, and the release's name.
 pub const OPERATOR: &str = "alongside";
 
+const SIGNING_KEY: &str = "signing-key.pem";
+
 /// What all stories share. A clone is another handle.
 #[derive(Clone)]
 pub struct Stage(Arc<Set>);
@@ -58,6 +60,7 @@ impl Stage {
         cluster.load(&[toolbox.trim()]);
         install(&cluster);
         let credentials = credentials(&cluster, &folder);
+        write_signing_key(&folder.join(SIGNING_KEY));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9090));
         let (ledger, prometheus) = cluster.run(async || {
             let ledger = Ledger::begin().await;
@@ -111,6 +114,11 @@ impl Stage {
     /// The operator's kubeconfig: its ServiceAccount's token.
     pub fn credentials(&self) -> &PathBuf {
         &self.0.credentials
+    }
+
+    /// The key that all operators sign their requests to workers with, as replicas of one release share it.
+    pub fn signing_key(&self) -> PathBuf {
+        self.0.folder.join(SIGNING_KEY)
     }
 
     /// A folder for the files of this run.
@@ -175,4 +183,17 @@ fn credentials(cluster: &Cluster, folder: &std::path::Path) -> PathBuf {
     let path = folder.join("kubeconfig");
     std::fs::write(&path, config.to_string()).expect("a file can be written");
     path
+}
+
+/// An Ed25519 key in PEM, as the chart makes one.
+fn write_signing_key(file: &std::path::Path) {
+    let der = alongside::worker::signed::Signer::generate().expect("there is randomness");
+    let mut base64 = std::process::Command::new("base64");
+    base64.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut running = base64.spawn().expect("base64 can be run");
+    std::io::Write::write_all(&mut running.stdin.take().expect("it is piped"), &der).expect("base64 reads");
+    let text = running.wait_with_output().expect("base64 ends").stdout;
+    let text = String::from_utf8(text).expect("base64 is text");
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}-----END PRIVATE KEY-----\n");
+    std::fs::write(file, pem).expect("a file can be made");
 }

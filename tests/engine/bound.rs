@@ -6,6 +6,7 @@ use alongside::{
     engine::{
         effect::{AgentGoal, Effect, JobRole},
         guard::Silence,
+        mark::Role,
         world::{JobState, Lifecycle, Side},
     },
 };
@@ -118,7 +119,9 @@ fn a_breach_before_the_commit_calls_the_order_off_and_waits_until_that_is_heard(
     let mut scene = cutting_over();
     scene.breach().settle();
     assert_eq!(orders(&scene).last(), Some(&AgentGoal::Stay));
-    assert_eq!(scene.traffic_step(STOCK), Some(TrafficStep::FlipIntended), "the agent may not have heard it");
+    assert_eq!(scene.role(STOCK), Some(Role::Back), "no late flip finds the mark that it expects");
+    assert_eq!(scene.status.state, State::RollingBack, "the agent may not have heard it");
+    assert_eq!(scene.jobs_of(COPY, JobRole::Undo), 0);
     is_taken_back(&mut scene);
     assert_eq!(scene.cluster.stores.term, 0);
 }
@@ -333,4 +336,18 @@ fn a_new_attempt_begins_with_stores_that_know_nothing_of_the_last() {
     is_taken_back(&mut scene);
     scene.guards_pass().follow_advice("retry").run_until(|scene| scene.status.attempt == 2).run_to("bake");
     assert_eq!(moved(&scene), (Some(Side::To), Side::To));
+}
+
+#[test]
+fn an_order_of_lane_1_whose_record_was_lost_is_followed_up() {
+    let mut scene = cutting_over();
+    scene.breach();
+    let lost = scene.decide();
+    scene.cluster.agent_acts();
+    for effect in lost.at_once.iter().filter(|effect| matches!(effect, Effect::Order(_))) {
+        scene.cluster.apply(effect);
+    }
+    scene.guards_pass();
+    is_taken_back(&mut scene);
+    assert_eq!(scene.status.rollback.as_ref().map(|rollback| rollback.reason), Some(RollbackReason::Evidence));
 }

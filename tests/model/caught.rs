@@ -4,7 +4,9 @@ use crate::{
     explore::catch,
     mutants::Mutant,
     promises::Promise,
-    runs::{cleanup, deposed, from_nothing, jobs, letting_go, no_return, schema, sides, silence, strangers, undo},
+    runs::{
+        bound, cleanup, deposed, from_nothing, jobs, letting_go, no_return, schema, sides, silence, strangers, undo,
+    },
 };
 
 macro_rules! caught {
@@ -40,4 +42,8 @@ caught! {
     without_guards_that_must_speak: SilencePasses in silence breaks NoForwardStepWithoutPassingGuards,
     without_waiting_for_the_clean_up: CleanUpTakenForDone in cleanup breaks NothingContractsBeforeItIsCleanedUp,
     without_watching_the_way_back: WayBackNotWatched in silence breaks NoForwardStepWhileTheWayBackIsShut,
+    without_numbers_on_orders: LateOrdersObeyed in bound breaks StreamsGoOnlyOnceWritersAreServed,
+    without_hearing_that_an_order_was_heard: UnheardOrdersTrusted in bound breaks StreamsGoOnlyOnceWritersAreServed,
+    without_waiting_for_the_commit: CommitNotAwaited in bound breaks TrafficFollowsTheWrites,
+    without_waiting_for_writers: WritersNotAwaited in bound breaks StreamsGoOnlyOnceWritersAreServed,
 }

@@ -34,6 +34,7 @@ pub const NONE: Budget = Budget {
     delete: 0,
     job_fails: 0,
     job_vanishes: 0,
+    agent_dies: 0,
     hours: 0,
 };
 

@@ -72,6 +72,14 @@ pub enum Mutant {
     WayBackNotWatched,
     /// A clean-up that works is taken for done.
     CleanUpTakenForDone,
+    /// An agent obeys an order although it has heard of a later one.
+    LateOrdersObeyed,
+    /// An order to stay counts as heard once it is given.
+    UnheardOrdersTrusted,
+    /// A cut-over counts as committed once it is ordered.
+    CommitNotAwaited,
+    /// The agent is dismissed before the old store lets writers in.
+    WritersNotAwaited,
 }
 
 /// What a mutant made an operator believe, for the orders that it gives then: marks by Service, as shown and as found.
@@ -96,6 +104,10 @@ impl Mutant {
                 cluster.apply(&Effect::CreateJob(order))
             }
             (Mutant::NoTombstones, Effect::CreateJob(JobOrder { tombstone: true, .. })) => Landed::Same,
+            (Mutant::LateOrdersObeyed, Effect::Order(_)) => {
+                cluster.stores.forget_numbers();
+                cluster.apply(effect)
+            }
             _ => cluster.apply(effect),
         }
     }
@@ -131,6 +143,17 @@ impl Mutant {
                 if let Some(view) = world.jobs.get_mut(&job.name).filter(|view| view.state == JobState::Active) {
                     view.state = JobState::Succeeded { message: String::new() };
                 }
+            }
+        }
+        for agent in world.agents.values_mut() {
+            match self {
+                Mutant::UnheardOrdersTrusted => agent.epoch = status.epoch,
+                Mutant::CommitNotAwaited => {
+                    let ordered = status.replication.as_ref().and_then(|known| known.ordered);
+                    agent.term = ordered.max(agent.term);
+                }
+                Mutant::WritersNotAwaited if going_back => agent.serves = true,
+                _ => {}
             }
         }
         if self == Mutant::AttemptsShareJobs && status.attempt > 1 {

@@ -10,9 +10,11 @@ use alongside::{
 };
 
 use crate::{
+    cluster::Job,
     kept::Kept,
     sim::Sim,
     state::{Mood, State},
+    stores::COPY,
 };
 
 /// Something that happens.
@@ -37,6 +39,9 @@ pub enum Event {
     JobSucceeds(usize),
     JobFails(usize),
     JobVanishes(usize),
+    /// The agent that keeps two stores in step does what it has to do next.
+    AgentActs,
+    AgentDies,
     AnHourPasses,
 }
 
@@ -62,7 +67,9 @@ const HANDS: [Hand; 6] = [
 
 /// Names of the Jobs that work.
 pub fn jobs_at_work(state: &State) -> Vec<String> {
-    let active = state.server.jobs.iter().filter(|(_, job)| job.state == JobState::Active);
+    // An agent's ends only when it is stopped.
+    let conducts = |job: &Job| job.phase == COPY && job.role == JobRole::Do;
+    let active = state.server.jobs.iter().filter(|(_, job)| job.state == JobState::Active && !conducts(job));
     active.map(|(name, _)| name.clone()).collect()
 }
 
@@ -108,6 +115,8 @@ pub fn events(sim: &Sim, state: &State) -> Vec<Event> {
         may(budget.job_fails > 0, Event::JobFails(which));
         may(budget.job_vanishes > 0, Event::JobVanishes(which));
     }
+    may(server.cluster().agent_acts(), Event::AgentActs);
+    may(!ended && budget.agent_dies > 0 && server.rest.stores.agent.is_some(), Event::AgentDies);
     may(!ended && budget.hours > 0, Event::AnHourPasses);
     let _ = sim;
     events
@@ -196,12 +205,26 @@ pub fn happens(sim: &Sim, state: &State, event: Event) -> Option<State> {
                 jobs.remove(&name);
             });
         }
+        Event::AgentActs => agent_acts(&mut next),
+        Event::AgentDies => {
+            budget.agent_dies -= 1;
+            let mut cluster = next.server.cluster();
+            cluster.agent_dies();
+            next.server.set_cluster(cluster);
+        }
         Event::AnHourPasses => {
             budget.hours -= 1;
             next.server.clock += 1;
         }
     }
     Some(next)
+}
+
+/// The agent takes a turn.
+pub fn agent_acts(next: &mut State) {
+    let mut cluster = next.server.cluster();
+    cluster.agent_acts();
+    next.server.set_cluster(cluster);
 }
 
 /// A Job comes to its good end.
@@ -212,6 +235,12 @@ pub fn succeed(sim: &Sim, next: &mut State, name: &str) {
             job.state = JobState::Succeeded { message: String::new() };
         }
     });
+    if job.role != JobRole::Preflight && job.phase == COPY {
+        next.look_at_leaving();
+        let mut cluster = next.server.cluster();
+        cluster.stores.leave();
+        next.server.set_cluster(cluster);
+    }
     if job.role != JobRole::Preflight {
         let phase = sim.plan.index_of(&job.phase).expect("a Job works for a phase of the plan");
         next.look_at_success(sim, job.attempt, phase, job.role);

@@ -3,10 +3,10 @@
 use alongside::{
     api::{MigrationStatus, PhaseState, RollbackReason, State as Life, TrafficStep},
     engine::{
-        effect::{Effect, JobRole},
+        effect::{AgentGoal, Effect, JobRole},
         has_flipped,
         mark::Role,
-        plan::keeps_up,
+        plan::{self, keeps_up},
         world::{JobState, Side},
     },
 };
@@ -16,6 +16,7 @@ use crate::{
     kept::{Kept, hash_of},
     sim::Sim,
     state::{Ledger, Look, Order, State},
+    stores::COPY,
 };
 
 /// A promise.
@@ -44,6 +45,8 @@ pub enum Promise {
     NoForwardStepWithoutPassingGuards,
     NoForwardStepWhileTheWayBackIsShut,
     NothingContractsBeforeItIsCleanedUp,
+    TrafficFollowsTheWrites,
+    StreamsGoOnlyOnceWritersAreServed,
     ThereIsAlwaysAWayOnOrAReason,
     EveryRunCanComeToItsEnd,
 }
@@ -51,7 +54,7 @@ pub enum Promise {
 use Promise as P;
 
 impl Promise {
-    pub const ALL: [Promise; 24] = [
+    pub const ALL: [Promise; 26] = [
         P::TrafficIsNeverMovedToASideThatDoesNotServe,
         P::NoPhaseIsDoneTwice,
         P::NoTwoJobsDoTheSameWorkAtATime,
@@ -74,6 +77,8 @@ impl Promise {
         P::NoForwardStepWithoutPassingGuards,
         P::NoForwardStepWhileTheWayBackIsShut,
         P::NothingContractsBeforeItIsCleanedUp,
+        P::TrafficFollowsTheWrites,
+        P::StreamsGoOnlyOnceWritersAreServed,
         P::ThereIsAlwaysAWayOnOrAReason,
         P::EveryRunCanComeToItsEnd,
     ];
@@ -103,6 +108,8 @@ impl Promise {
             P::NoForwardStepWithoutPassingGuards => "no_forward_step_without_passing_guards",
             P::NoForwardStepWhileTheWayBackIsShut => "no_forward_step_while_the_way_back_is_shut",
             P::NothingContractsBeforeItIsCleanedUp => "nothing_contracts_before_it_is_cleaned_up",
+            P::TrafficFollowsTheWrites => "traffic_follows_the_writes",
+            P::StreamsGoOnlyOnceWritersAreServed => "streams_go_only_once_writers_are_served",
             P::ThereIsAlwaysAWayOnOrAReason => "there_is_always_a_way_on_or_a_reason",
             P::EveryRunCanComeToItsEnd => "every_run_can_come_to_its_end",
         }
@@ -182,7 +189,15 @@ impl State {
                             || (status.rollback.is_some() && traffic.step == TrafficStep::Released))
                 });
                 broken.note(P::NothingMovesForwardOnceTrafficIsBack, forward && is_back);
-                broken.note(P::NoForwardStepWithoutPassingGuards, forward && !order.look.guards_passed);
+                let bound = sim.plan.phases().iter().any(|phase| {
+                    phase.switch.as_ref().is_some_and(|switch| {
+                        plan::is_bound(switch) && switch.service_names().contains(&patch.service.as_str())
+                    })
+                });
+                // Writes that have moved are followed, whatever the guards say.
+                broken.note(P::NoForwardStepWithoutPassingGuards, forward && !bound && !order.look.guards_passed);
+                let apart = moved_to.is_some_and(|side| side != before.rest.stores.side());
+                broken.note(P::TrafficFollowsTheWrites, bound && apart);
                 ledger.went_back |= patch.mark.role == Role::Back;
                 if forward {
                     ledger.moved.insert(patch.service.clone());
@@ -194,9 +209,13 @@ impl State {
                 let undoes = job.role == JobRole::Undo && !job.tombstone;
                 self.broken.note(P::NothingIsUndoneUnderTraffic, undoes && order.look.on_new_side);
                 let works = job.role == JobRole::Do && !job.tombstone;
-                self.broken.note(P::NoForwardStepWithoutPassingGuards, works && !order.look.guards_passed);
+                // An agent that is followed by another takes no step.
+                let conducts = job.phase == COPY && job.role == JobRole::Do;
+                let steps = works && !conducts;
+                self.broken.note(P::NoForwardStepWithoutPassingGuards, steps && !order.look.guards_passed);
                 let stopped = status.rollback.as_ref().is_some_and(|rollback| rollback.jobs_stopped.is_some());
-                let begins = works || (job.role == JobRole::CleanUp && !job.tombstone);
+                // Writes can't come back without an agent.
+                let begins = steps || (job.role == JobRole::CleanUp && !job.tombstone);
                 self.broken
                     .note(P::NothingBeginsOnceJobsAreStopped, begins && (stopped || job.attempt < status.attempt));
                 let contracts = works && sim.plan.phase(&job.phase).is_some_and(|phase| phase.point_of_no_return);
@@ -207,17 +226,29 @@ impl State {
                 let jobs =
                     status.phases.iter().flat_map(|phase| [&phase.job, &phase.undo_job, &phase.cleanup_job]).flatten();
                 let waited_for = jobs.filter(|job| !job.settled).any(|job| job.name == *name);
-                let wanted = status.rollback.is_none() && waited_for && !sim.has_timeouts();
+                let dismissed = status.replication.as_ref().is_some_and(|known| known.ended);
+                let wanted = status.rollback.is_none() && waited_for && !dismissed && !sim.has_timeouts();
                 self.broken.note(P::NoJobIsStoppedThatIsWaitedFor, wanted);
             }
             Effect::FreezePlan { .. }
             | Effect::AddFinalizer
             | Effect::RemoveFinalizer
             | Effect::SettleJob { .. }
-            | Effect::Drain(_)
-            | Effect::Order(_) => {}
+            | Effect::Drain(_) => {}
+            Effect::Order(order_given) => {
+                let forward = matches!(order_given.goal, AgentGoal::CutOver { .. });
+                self.broken.note(P::NoEffectWithoutRecordedIntent, forward && order_given.epoch > status.epoch);
+                self.broken.note(P::NoForwardStepWithoutPassingGuards, forward && !order.look.guards_passed);
+            }
         }
         self.ledger = Kept::new(ledger);
+    }
+
+    /// Notes what it breaks that the streams between two stores are taken away now.
+    pub fn look_at_leaving(&mut self) {
+        let stores = &self.server.rest.stores;
+        let apart = self.server.services.values().any(|service| !service.points_at(stores.side()));
+        self.broken.note(P::StreamsGoOnlyOnceWritersAreServed, stores.joined && (stores.shut || apart));
     }
 
     /// Notes what a status write that the API server has taken breaks, and what it announces.

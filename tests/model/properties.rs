@@ -49,6 +49,8 @@ pub fn all() -> Vec<Property<Sim>> {
         NoForwardStepWithoutPassingGuards,
         NoForwardStepWhileTheWayBackIsShut,
         NothingContractsBeforeItIsCleanedUp,
+        TrafficFollowsTheWrites,
+        StreamsGoOnlyOnceWritersAreServed,
         ThereIsAlwaysAWayOnOrAReason,
         EveryRunCanComeToItsEnd,
     ];
@@ -95,6 +97,8 @@ impl Sim {
             | Promise::NoForwardStepWithoutPassingGuards
             | Promise::NoForwardStepWhileTheWayBackIsShut
             | Promise::NothingContractsBeforeItIsCleanedUp
+            | Promise::TrafficFollowsTheWrites
+            | Promise::StreamsGoOnlyOnceWritersAreServed
             | Promise::EpochsNeverGoBack => state.broken.holds(promise),
         }
     }

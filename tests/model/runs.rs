@@ -84,6 +84,29 @@ pub fn silence() -> Sim {
     Sim::new("silence", &plan, budget).from_claimed()
 }
 
+/// Two stores in step whose writes are about to move.
+pub fn bound() -> Sim {
+    let budget = Budget { freeze: 1, breach: 1, ..NONE };
+    Sim::new("bound", &moved(), budget).from(|status| status.phase.as_deref() == Some("cut-over"))
+}
+
+/// The same with an agent that is killed.
+pub fn agents() -> Sim {
+    let budget = Budget { crash: 1, breach: 1, agent_dies: 1, hours: 1, ..NONE };
+    Sim::new("agents", &moved(), budget).from(|status| status.phase.as_deref() == Some("cut-over"))
+}
+
+/// The same where the streams go at the end.
+pub fn parted() -> Sim {
+    let budget = Budget { freeze: 1, breach: 1, job_fails: 1, hours: 1, ..NONE };
+    let plan = moved().one_way_job("retire").no_return();
+    Sim::new("parted", &plan, budget).from(|status| status.phase.as_deref() == Some("bake"))
+}
+
+fn moved() -> Migrating {
+    migration().replicate().switch("cut-over", &[STOCK]).fenced().bake("bake", 60)
+}
+
 #[test]
 fn a_switch_from_nothing_under_a_frozen_leader_and_lost_answers() {
     explore(from_nothing(), &[Reached::Succeeded, Reached::RolledBackByEvidence]);
@@ -147,4 +170,19 @@ fn a_deletion_that_lets_go() {
 #[test]
 fn guards_that_fall_silent_and_a_way_back_that_shuts() {
     explore(silence(), &[Reached::Succeeded]);
+}
+
+#[test]
+fn traffic_that_follows_the_writes_and_comes_back_with_them() {
+    explore(bound(), &[Reached::RolledBack, Reached::RolledBackByEvidence]);
+}
+
+#[test]
+fn an_agent_that_is_killed_while_writes_move() {
+    explore(agents(), &[Reached::Succeeded, Reached::RolledBack]);
+}
+
+#[test]
+fn stores_that_part_at_the_point_of_no_return() {
+    explore(parted(), &[Reached::PassedThePointOfNoReturn, Reached::RolledBack]);
 }

@@ -463,6 +463,10 @@ impl Sim {
     pub fn smoothly(&self, state: &State) -> Option<State> {
         let mut next = self.turn(state)?;
         if next.server == state.server {
+            if next.server.cluster().agent_acts() {
+                crate::people::agent_acts(&mut next);
+                return Some(next);
+            }
             let at_work = crate::people::jobs_at_work(&next);
             if at_work.is_empty() {
                 next.server.clock += 1;

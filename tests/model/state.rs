@@ -14,6 +14,7 @@ use crate::{
     cluster::{Cluster, Job, Service},
     kept::{Kept, hash_of},
     promises::Broken,
+    stores::Stores,
 };
 
 /// What an operator reads of the Migration itself.
@@ -58,6 +59,7 @@ pub struct Rest {
     pub revisions: BTreeSet<String>,
     pub drains: BTreeMap<String, alongside::engine::effect::DrainOrder>,
     pub jobs_made: u32,
+    pub stores: Stores,
 }
 
 impl Server {
@@ -70,15 +72,16 @@ impl Server {
             drains: self.rest.drains.clone(),
             drains_stick: false,
             jobs_made: self.rest.jobs_made,
+            stores: self.rest.stores.clone(),
         }
     }
 
     pub fn set_cluster(&mut self, cluster: Cluster) {
-        let Cluster { finalizer, revisions, services, jobs, drains, drains_stick: _, jobs_made } = cluster;
+        let Cluster { finalizer, revisions, services, jobs, drains, drains_stick: _, jobs_made, stores } = cluster;
         self.object.finalizer = finalizer;
         self.services = Kept::new(services);
         self.jobs = Kept::new(jobs);
-        self.rest = Kept::new(Rest { revisions, drains, jobs_made });
+        self.rest = Kept::new(Rest { revisions, drains, jobs_made, stores });
     }
 
     pub fn edit_service(&mut self, name: &str, edit: impl FnOnce(&mut Service)) {
@@ -206,6 +209,8 @@ pub struct Budget {
     pub job_fails: u8,
     /// A Job disappears without a trace, its finalizer torn off.
     pub job_vanishes: u8,
+    /// The agent that keeps two stores in step is killed.
+    pub agent_dies: u8,
     pub hours: u8,
 }
 

@@ -40,6 +40,7 @@ const MUCH: Budget = Budget {
     delete: 0,
     job_fails: 4,
     job_vanishes: 1,
+    agent_dies: 1,
     hours: 12,
 };
 

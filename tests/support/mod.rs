@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses another part")]
 
 pub mod cluster;
+pub mod load;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod prometheus;

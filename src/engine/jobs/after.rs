@@ -209,7 +209,8 @@ impl Draft<'_> {
             let keeps_up = self.plan.phases().get(index).is_some_and(plan::keeps_up);
             if keeps_up && phase.state == PhaseState::Done && !phase.cleaned_up {
                 let conducts = self.plan.phases().get(index).is_some_and(plan::conducts);
-                if (conducts && !self.dismiss(index)) || !self.follow_after(index, After::CleanUp) {
+                if (conducts && !(self.is_quiet() && self.dismiss(index))) || !self.follow_after(index, After::CleanUp)
+                {
                     return false;
                 }
             }

@@ -52,9 +52,10 @@ impl Draft<'_> {
 
     /// Sees to it that the agent runs for as long as it is needed.
     pub fn keep_conducting(&mut self) {
-        let Some(index) = self.conductor().filter(|&index| self.is_conducting(index) && !self.jobs_are_over()) else {
-            return;
-        };
+        // On the way back it is needed only where writes may have moved.
+        let told = self.status.replication.as_ref().is_some_and(|known| known.epoch > 0);
+        let needed = !self.jobs_are_over() && (told || !self.is_going_back());
+        let Some(index) = self.conductor().filter(|&index| needed && self.is_conducting(index)) else { return };
         let phase = &self.status.phases[index];
         let (name, tries, retry_at) = (phase.name.clone(), phase.tries, phase.retry_at);
         let Some(mut job) = phase.job.clone() else { return };
@@ -122,11 +123,11 @@ impl Draft<'_> {
 
     /// Dismisses the agent: from here on nothing moves writes any more. True once it has ended.
     pub fn dismiss(&mut self, index: usize) -> bool {
-        if let Some(known) = &mut self.status.replication {
+        if let Some(known) = self.status.replication.as_mut().filter(|known| !known.ended) {
             known.ended = true;
+            self.status.phases[index].retry_at = None;
         }
-        let phase = &mut self.status.phases[index];
-        phase.retry_at = phase.retry_at.filter(|_| phase.job.as_ref().is_none_or(|job| !job.settled));
+        let phase = &self.status.phases[index];
         let Some(job) = phase.job.clone().filter(|job| !job.settled) else { return true };
         let job = self.stop_quietly(index, job, JobRole::Do, self.status.phases[index].tries);
         let settled = job.settled;

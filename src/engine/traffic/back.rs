@@ -25,9 +25,9 @@ struct Expected {
 impl Draft<'_> {
     /// Takes one Service's traffic back. True once the new side is drained, or nothing had to be moved.
     pub fn take_back(&mut self, entry: usize) -> bool {
-        let may_be_moved = self.is_on_new_side(entry);
-        if let Some(done) = may_be_moved.then(|| self.take_writes_back(entry)).flatten() {
-            return done;
+        let goes_back = self.status.traffic[entry].step == TrafficStep::BackIntended;
+        if (goes_back || self.is_on_new_side(entry)) && self.waits_for_writes(entry) {
+            return false;
         }
         match self.status.traffic[entry].step {
             TrafficStep::BackIntended => self.follow_way_back(entry),

@@ -11,15 +11,16 @@
 //! Before the commit an order can be taken back, and nothing has moved. After it the Service follows, whatever the guards
 //! say: the store that it leaves refuses writes. What was committed is read from the agent, never from memory alone.
 
-use crate::api::{SwitchAction, TrafficStep};
+use crate::api::SwitchAction;
 
 use super::{
     super::{
         draft::Draft,
         effect::{AgentGoal, AgentOrder, Effect},
         hold::Hold,
+        mark::Role,
         plan::{self, Action},
-        world::{AgentView, Sight, is_new_side},
+        world::{AgentView, Points, Side, Sight, is_new_side},
     },
     has_flipped, in_effect,
 };
@@ -87,7 +88,12 @@ impl Draft<'_> {
             AgentGoal::CutOver { term } | AgentGoal::Back { term, .. } => Some(term),
         };
         let Some(known) = &self.status.replication else { return };
-        if known.ordered != wanted {
+        // Lane 1 may have given an order that status never heard of; a lower number isn't obeyed then, nor the same one.
+        let overtaken = self
+            .agent()
+            .is_some_and(|agent| agent.epoch > known.epoch || (agent.epoch == known.epoch && agent.asked != wanted));
+        if known.ordered != wanted || overtaken {
+            self.status.epoch = self.status.epoch.max(self.agent().map_or(0, |agent| agent.epoch));
             let epoch = self.next_epoch();
             let now = self.now;
             if let Some(known) = &mut self.status.replication {
@@ -150,35 +156,55 @@ impl Draft<'_> {
         self.look_again(Hold::MovingWrites { phase, why: agent.trouble })
     }
 
-    /// Lane 1 of a bound Service, up to where it may move: the old store takes the writes again. `None` once that is so.
-    pub fn take_writes_back(&mut self, entry: usize) -> Option<bool> {
+    /// Whether a bound Service has to stay where it is for now: it leads to the new store, which takes the writes. One that
+    /// doesn't lead there is marked at once, so that no flip that is still on its way can land.
+    pub fn waits_for_writes(&self, entry: usize) -> bool {
         let traffic = &self.status.traffic[entry];
-        if !traffic.bound || traffic.step == TrafficStep::BackIntended {
-            return None;
-        }
-        let phase = traffic.phase.clone();
-        let Some(agent) = self.agent().cloned() else { return Some(self.agent_is_unseen()) };
-        let Some(term) = agent.term else {
-            return Some(self.look_again(Hold::MovingWrites { phase, why: agent.trouble }));
+        let leads_away = match self.sight(entry) {
+            Sight::Seen(view) => view.points(traffic) == Points::At(Side::From),
+            Sight::Absent => true,
+            Sight::Unseen => false,
         };
+        let home = self.agent().and_then(|agent| agent.term).is_some_and(|term| !is_new_side(term));
+        traffic.bound && !leads_away && !home
+    }
+
+    /// Lane 1 between two stores: takes the writes back to the old one, or calls off an order to move them. True once that
+    /// is so and its writers are served.
+    pub fn writes_are_back(&mut self) -> bool {
+        let Some(known) = self.status.replication.clone() else { return true };
+        let bound: Vec<usize> = self.entries().filter(|&entry| self.status.traffic[entry].bound).collect();
+        let Some(&entry) = bound.first().filter(|_| known.epoch > 0 && !known.ended) else { return true };
+        let phase = self.status.traffic[entry].phase.clone();
+        let Some(agent) = self.agent().cloned() else { return self.agent_is_unseen() };
+        // 1. The agent has been told to stay for good; 2. a way back is decided and its leader freezes; 3. a successor, whose
+        // guards are green again, dismisses the agent; 4. the order arrives. So from 1 on it is announced first.
+        let at_once = !known.parting;
+        let moving = |why| Hold::MovingWrites { phase: phase.clone(), why };
+        let Some(term) = agent.term else { return self.look_again(moving(agent.trouble)) };
         if !is_new_side(term) {
-            if self.status.replication.as_ref().is_some_and(|known| known.ordered.is_some()) {
-                self.order(AgentGoal::Stay, true);
+            if known.ordered.is_some() || agent.asked.is_some() || agent.epoch < known.epoch {
+                self.order(AgentGoal::Stay, at_once);
             }
             let told = self.status.replication.as_ref().map_or(0, |known| known.epoch);
-            let stays = agent.asked.is_none() && agent.epoch >= told;
-            if !stays {
-                // Until it has heard that, a cut-over may still be committed.
-                self.order(AgentGoal::Stay, true);
-            }
-            return (!stays).then(|| self.look_again(Hold::MovingWrites { phase, why: agent.trouble }));
+            // Until it has heard that, a cut-over may still be committed.
+            let stays = agent.asked.is_none() && agent.epoch >= told && agent.serves;
+            return stays || self.look_again(moving(agent.trouble));
         }
+        // 1. The flip is on its way, from a leader that froze; 2. its successor has the writes taken back; 3. the flip lands,
+        // and leads to a store that lets nobody write. The mark must be another one before 2.
+        let may_flip = match self.sight(entry) {
+            Sight::Seen(view) => self.is_ours(view.mark.as_ref(), Role::Claimed),
+            Sight::Unseen | Sight::Absent => false,
+        };
         if let Some(hold) = self.why_not_to_the_old_side(entry) {
-            return Some(self.look_later(hold));
+            return self.look_later(hold);
         }
-        let (deadline, on_timeout) = self.on_fence_timeout(&phase);
-        self.order(AgentGoal::Back { term: term + 1, deadline, on_timeout }, true);
-        Some(self.look_again(Hold::MovingWrites { phase, why: agent.trouble }))
+        if !may_flip {
+            let (deadline, on_timeout) = self.on_fence_timeout(&phase);
+            self.order(AgentGoal::Back { term: term + 1, deadline, on_timeout }, at_once);
+        }
+        self.look_again(moving(agent.trouble))
     }
 
     /// Once writes are committed to the old store its Service must lead there: it is looked at before.
@@ -211,26 +237,40 @@ impl Draft<'_> {
         (deadline, prefer.unwrap_or(crate::api::OnFenceTimeout::PreferData))
     }
 
-    /// Whether a way back of a bound Service is over for the agent, too: nobody waits at the old store any more.
-    pub fn writes_are_back(&mut self) -> bool {
-        let ordered = self.entries().any(|entry| {
-            let traffic = &self.status.traffic[entry];
-            traffic.bound && (traffic.flipped_at.is_some() || traffic.back_at.is_some())
-        });
-        if !ordered || self.status.replication.as_ref().is_none_or(|known| known.ended) {
+    /// Makes sure that no order is on its way any more before the agent is dismissed for good. True once it has heard the
+    /// last one, and writers are served.
+    pub fn is_quiet(&mut self) -> bool {
+        let Some(known) = self.status.replication.clone().filter(|known| known.epoch > 0 && !known.ended) else {
             return true;
+        };
+        let Some(agent) = self.agent().cloned() else { return self.agent_is_unseen() };
+        if !known.parting {
+            self.status.epoch = self.status.epoch.max(agent.epoch);
+            let epoch = self.next_epoch();
+            if let Some(known) = &mut self.status.replication {
+                (known.parting, known.epoch, known.ordered) = (true, epoch, None);
+            }
         }
-        self.is_served()
+        self.order(AgentGoal::Stay, false);
+        let told = self.status.replication.as_ref().map_or(0, |known| known.epoch);
+        let quiet = agent.asked.is_none() && agent.epoch >= told && agent.serves;
+        quiet || self.look_again(Hold::MovingWrites { phase: known.phase, why: agent.trouble })
     }
 
     /// What the agent has heard and status hasn't: a way back that had begun, whose record was lost.
     pub fn agent_goes_back(&self) -> Option<String> {
         let moves = self.status.traffic.iter().find(|traffic| traffic.bound && in_effect(traffic.step))?;
+        let known = self.status.replication.as_ref().filter(|known| !known.ended)?;
         let agent = self.agent()?;
+        // It has heard another order under the number of ours, which only lane 1 gives without asking status.
+        let another = known.ordered.is_some_and(|ordered| {
+            let short = agent.term.is_some_and(|term| term < ordered);
+            agent.epoch == known.epoch && short && agent.asked != Some(ordered)
+        });
         let back = |term: u32| !is_new_side(term);
         let goes_back = has_flipped(moves.step) && (agent.term.is_some_and(back) || agent.asked.is_some_and(back));
         // Forward, an order is given only once its number is in status.
-        (goes_back || agent.epoch > self.status.epoch).then(|| moves.service.clone())
+        (goes_back || another || agent.epoch > self.status.epoch).then(|| moves.service.clone())
     }
 
     /// Why the way back of a bound Service isn't open now.

@@ -69,6 +69,23 @@ pub fn has_flipped(step: TrafficStep) -> bool {
     }
 }
 
+/// Whether the flip has been seen, and its phase isn't over.
+pub(crate) fn is_moving(step: TrafficStep) -> bool {
+    match step {
+        TrafficStep::Flipped | TrafficStep::Confirmed => true,
+        TrafficStep::Drained
+        | TrafficStep::FlipIntended
+        | TrafficStep::Unclaimed
+        | TrafficStep::ClaimIntended
+        | TrafficStep::Claimed
+        | TrafficStep::BackIntended
+        | TrafficStep::Back
+        | TrafficStep::BackDrained
+        | TrafficStep::ReleaseIntended
+        | TrafficStep::Released => false,
+    }
+}
+
 /// Whether the mark is being given up, or has been.
 fn is_given_up(step: TrafficStep) -> bool {
     match step {

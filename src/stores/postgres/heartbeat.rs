@@ -8,6 +8,9 @@ use super::{
     session::{QueryError, Session},
 };
 
+/// Name of the heartbeat's table, in the schema of what is ours.
+pub const TABLE: &str = "heartbeat";
+
 const BEAT: &str = "
 INSERT INTO {schema}.heartbeat AS heartbeat (side, beat, at) VALUES ($1, 1, clock_timestamp())
 ON CONFLICT (side) DO UPDATE SET beat = heartbeat.beat + 1, at = clock_timestamp()

@@ -101,11 +101,17 @@ fn obey(desk: &Desk, path: &str, command: &Command) -> Response {
             return false;
         };
         let changed = *orders != next;
+        if changed && command.epoch == orders.epoch && next.goal != orders.goal {
+            // Two leaders took the same number: whoever came first is obeyed.
+            stale = Some(orders.epoch);
+            return false;
+        }
         *orders = next;
         changed
     });
     if let Some(epoch) = stale {
-        return refusal(StatusCode::CONFLICT, &format!("the request is of epoch {}, of now is {epoch}", command.epoch));
+        let why = format!("the request is of epoch {}, and another of {epoch} was heard before", command.epoch);
+        return refusal(StatusCode::CONFLICT, &why);
     }
     if unknown {
         return refusal(StatusCode::BAD_REQUEST, "no such command, or it lacks the `term` to move to");

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Span, VerifyAction},
+    stores::postgres::{heartbeat, replication::Names},
     worker::{
         ladder::Ladder,
         signed::PublicKey,
@@ -90,6 +91,13 @@ pub enum BarrierTask {
     /// Nobody writes to them, or nothing keeps them in step. A row that changes while it is looked at is not judged.
     #[default]
     None,
+}
+
+impl BarrierTask {
+    /// That of the stores which a migration's phase keeps in step.
+    pub fn of_replication(uid: &str, phase: &str) -> Self {
+        Self::Replication { schema: Names::new(uid, phase).schema(), table: heartbeat::TABLE.to_owned() }
+    }
 }
 
 impl Told for VerifyTask {

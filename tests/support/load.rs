@@ -14,9 +14,12 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 
-use crate::support::postgres::PASSWORD;
+use super::wait::within;
+
+/// How long clients may need to get as far as a test waits for.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What the clients write to. The ledger's own number comes from a sequence, and `op` is deliberately not unique: a write
 /// that is done twice must show, not fail.
@@ -58,8 +61,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts clients that connect to these ports of loopback in turn.
-    pub fn start(ports: &[u16], database: &str, clients: u32) -> Self {
+    /// Starts clients that connect to these places in turn.
+    pub fn start(places: &[Config], clients: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicU64::new(0));
         let account = Arc::new(Mutex::new(Account {
@@ -69,8 +72,7 @@ impl Load {
         let start = |number| {
             let worker = Worker {
                 number,
-                port: ports[usize::try_from(number).expect("a few") % ports.len()],
-                database: database.to_owned(),
+                place: places[usize::try_from(number).expect("a few") % places.len()].clone(),
                 stop: Arc::clone(&stop),
                 done: Arc::clone(&done),
                 account: Arc::clone(&account),
@@ -94,7 +96,7 @@ impl Load {
     /// Waits until this many more writes are acknowledged.
     pub async fn go_on_for(&self, writes: u64) {
         let from = self.acknowledged();
-        crate::support::wait::within(crate::bench::DEADLINE, "clients go on writing", async || {
+        within(PATIENCE, "clients go on writing", async || {
             let now = self.acknowledged();
             if now >= from + writes { Ok(()) } else { Err(format!("{now} after {from}")) }
         })
@@ -122,8 +124,7 @@ impl Drop for Load {
 
 struct Worker {
     number: u32,
-    port: u16,
-    database: String,
+    place: Config,
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     account: Arc<Mutex<Account>>,
@@ -135,7 +136,7 @@ impl Worker {
         let mut round: i64 = 0;
         while !self.stop.load(Ordering::SeqCst) {
             let Some(connected) = &client else {
-                match connect(self.port, &self.database).await {
+                match connect(&self.place).await {
                     Some(connected) => client = Some(connected),
                     None => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
@@ -209,11 +210,10 @@ impl Worker {
     }
 }
 
-async fn connect(port: u16, database: &str) -> Option<Client> {
-    let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port).user("postgres").password(PASSWORD).dbname(database);
-    config.application_name("load").connect_timeout(Duration::from_secs(5));
-    let (client, connection) = config.connect(NoTls).await.ok()?;
+async fn connect(place: &Config) -> Option<Client> {
+    let mut place = place.clone();
+    place.application_name("load").connect_timeout(Duration::from_secs(5));
+    let (client, connection) = place.connect(NoTls).await.ok()?;
     tokio::spawn(connection);
     Some(client)
 }

@@ -39,13 +39,19 @@ test-databases: setup ## The workers against real PostgreSQL, the guards against
 test-e2e: setup ## End to end on a real cluster
 	cargo test --features alongside/fault-points --test e2e
 
+.PHONY: test-argocd
+test-argocd: setup ## Migrations synced from Git by a real Argo CD, which is built the first time (5 minutes)
+	@tests/cluster/argocd/build
+	cargo test --features alongside/fault-points --test argocd
+
 .PHONY: test-cluster
 test-cluster: setup ## The test cluster itself
 	tests/cluster/test.sh
 
 .PHONY: generate
-generate: ## Writes the CRD, RBAC and references
+generate: ## Writes the CRD, RBAC, references, and Argo CD's configuration with its test files
 	cargo run --quiet --bin crdgen -- --write
+	ALONGSIDE_WRITE=1 cargo test --quiet --features alongside/fault-points --test engine argocd
 
 .PHONY: test
 test: setup ## Everything: checks, unit, property and model tests, real databases, real clusters

@@ -7,6 +7,7 @@ mod config;
 mod context;
 mod effects;
 pub mod fault;
+mod fleet;
 mod http;
 mod lane1;
 mod lease;
@@ -87,6 +88,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     let signer = signer(&config).await?;
     let (board, events) = Board::start(providers);
     board.register(&mut registry);
+    let (store, writer) = reflector::store();
+    registry.register_collector(Box::new(fleet::Fleet::of(store.clone())));
     let readiness = Readiness::of(&["migrations", "jobs"]);
     // One that can't be probed or scraped had better not lead.
     let listener = http::listen(config.http).await.map_err(OperatorError::Http)?;
@@ -97,7 +100,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Operator
     #[expect(clippy::disallowed_methods, reason = "the controller reads it at once, and keeps each object once")]
     let (wake, woken) = mpsc::unbounded_channel();
     let (jobs, job_watch) = caches::jobs(scoped(&client, &config), wake.clone(), readiness.clone());
-    let (store, writer) = reflector::store();
     let caller = Caller::new(client.clone(), plain_http(), signer);
     let ctx: Shared = Arc::new(Context {
         lane_1: connect(in_haste(kubeconfig))?,

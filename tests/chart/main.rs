@@ -4,6 +4,8 @@
 mod support;
 
 mod install;
+mod live;
 mod render;
 mod rights;
 mod values;
+mod watching;

@@ -21,6 +21,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("namespaces", "[shop]"),
     ("workers", "8"),
     ("fullnameOverride", "mover"),
+    ("commonLabels", "{team: movers}"),
     ("log.format", "text"),
     ("log.filter", "debug"),
     ("tracing.endpoint", "'http://collector:4318'"),
@@ -37,14 +38,30 @@ const OTHERS: &[(&str, &str)] = &[
     ("admissionPolicies.statusWriters", "['system:serviceaccount:velero:velero']"),
     ("flowControl.enabled", "false"),
     ("flowControl.shares", "7"),
+    ("metrics.scrapeAnnotations", "true"),
     ("metrics.service.enabled", "false"),
     ("metrics.service.annotations", "{a: b}"),
     ("metrics.serviceMonitor.enabled", "true"),
     ("metrics.serviceMonitor.interval", "3s"),
     ("metrics.serviceMonitor.labels", "{release: prometheus}"),
+    ("metrics.podMonitor.enabled", "true"),
+    ("metrics.podMonitor.interval", "3s"),
+    ("metrics.podMonitor.labels", "{release: prometheus}"),
+    ("metrics.prometheusRule.enabled", "true"),
+    ("metrics.prometheusRule.labels", "{release: prometheus}"),
+    ("metrics.prometheusRule.runbooks", "'https://wiki.example/alongside'"),
+    ("metrics.dashboard.enabled", "true"),
+    ("metrics.dashboard.labels", "{dashboards: 'yes'}"),
+    ("metrics.dashboard.annotations", "{grafana_folder: Migrations}"),
+    ("networkPolicy.enabled", "true"),
+    ("networkPolicy.from", "[{namespaceSelector: {}}]"),
+    ("networkPolicy.egress", "[{ports: [{port: 6443}]}]"),
     ("podDisruptionBudget.enabled", "false"),
     ("resources.requests", "{cpu: 1}"),
     ("resources.limits", "{memory: 1Gi}"),
+    ("extraEnv", "[{name: HTTPS_PROXY, value: 'http://proxy:3128'}]"),
+    ("extraVolumes", "[{name: ca, configMap: {name: ca}}]"),
+    ("extraVolumeMounts", "[{name: ca, mountPath: /etc/ca}]"),
     ("podLabels", "{a: b}"),
     ("podAnnotations", "{a: b}"),
     ("nodeSelector", "{kubernetes.io/os: linux}"),
@@ -58,6 +75,14 @@ const BESIDE: &[(&str, &str)] = &[
     ("serviceAccount.create", "serviceAccount: {name: mine}"),
     ("metrics.serviceMonitor.interval", "metrics: {serviceMonitor: {enabled: true}}"),
     ("metrics.serviceMonitor.labels", "metrics: {serviceMonitor: {enabled: true}}"),
+    ("metrics.podMonitor.interval", "metrics: {podMonitor: {enabled: true}}"),
+    ("metrics.podMonitor.labels", "metrics: {podMonitor: {enabled: true}}"),
+    ("metrics.prometheusRule.labels", "metrics: {prometheusRule: {enabled: true}}"),
+    ("metrics.prometheusRule.runbooks", "metrics: {prometheusRule: {enabled: true}}"),
+    ("metrics.dashboard.labels", "metrics: {dashboard: {enabled: true}}"),
+    ("metrics.dashboard.annotations", "metrics: {dashboard: {enabled: true}}"),
+    ("networkPolicy.from", "networkPolicy: {enabled: true}"),
+    ("networkPolicy.egress", "networkPolicy: {enabled: true}"),
 ];
 
 /// `a.b.c` and a value as nested YAML.
@@ -82,11 +107,15 @@ fn values() -> Value {
     serde_saphyr::from_str(&file).unwrap()
 }
 
+fn is_filled_by_users(path: &str) -> bool {
+    path.starts_with("resources.") || path.ends_with(".labels")
+}
+
 /// Paths of the values in `values.yaml`; an object that users fill themselves is one value.
 fn paths() -> BTreeSet<String> {
     fn walk(prefix: &str, value: &Value, paths: &mut BTreeSet<String>) {
         match value {
-            Value::Object(fields) if !fields.is_empty() && !prefix.starts_with("resources.") => {
+            Value::Object(fields) if !fields.is_empty() && !is_filled_by_users(prefix) => {
                 for (key, value) in fields {
                     walk(&if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, value, paths);
                 }
@@ -154,6 +183,11 @@ fn values_of_another_kind_are_refused() {
         ("metrics.serviceMonitor.interval", "fast"),
         ("resources", "{limit: {memory: 1Gi}}"),
         ("podLabels", "{a: 1}"),
+        ("metrics.podMonitor.interval", "fast"),
+        ("metrics.prometheusRule.runbooks", "''"),
+        ("networkPolicy.from", "everybody"),
+        ("extraEnv", "[{name: A, valuefrom: {}}]"),
+        ("extraVolumeMounts", "[{name: ca}]"),
         ("providers", "[{name: default}]"),
         ("providers", "[{name: default, url: prometheus}]"),
         ("providers", "[{name: Default, url: 'http://p'}]"),
@@ -249,4 +283,19 @@ fn a_changed_provider_starts_new_pods() {
     };
     assert_ne!(annotation("http://a"), annotation("http://b"));
     assert_eq!(annotation("http://a"), annotation("http://a"));
+}
+
+#[test]
+fn every_value_in_the_page_on_installing_is_taken() {
+    let page = std::fs::read_to_string(root().join("docs/install.md")).unwrap();
+    let cells = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
+    let spans = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|span| span.contains(": "));
+    let digest = "0123456789abcdef".repeat(4);
+    let mut tried = 0;
+    for span in spans {
+        let taken = template(&span.replace("sha256:...", &format!("sha256:{digest}")));
+        assert!(taken.success, "{span}: {}", taken.stderr);
+        tried += 1;
+    }
+    assert!(tried >= 8, "only {tried} were found");
 }

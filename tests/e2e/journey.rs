@@ -27,6 +27,11 @@ impl Journey {
     /// Begins it.
     pub async fn begins(home: &Home, name: &str, spec: Value) -> Self {
         home.create::<Migration>(json!({ "metadata": { "name": name }, "spec": spec })).await;
+        Self::of(home, name)
+    }
+
+    /// One that somebody else begins.
+    pub fn of(home: &Home, name: &str) -> Self {
         Self { name: name.to_owned(), migrations: home.all() }
     }
 

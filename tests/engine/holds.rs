@@ -32,7 +32,7 @@ fn baking() -> Scene {
 
 /// A scene for each hold, at that hold.
 #[expect(clippy::too_many_lines, reason = "there is a scene for each hold")]
-fn scenes() -> Vec<(&'static str, Scene)> {
+pub fn scenes() -> Vec<(&'static str, Scene)> {
     let mut all = Vec::new();
     let mut add = |word: &'static str, mut scene: Scene| {
         scene.run_to_hold(word);

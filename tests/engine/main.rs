@@ -1,5 +1,6 @@
 //! The engine's scenarios: what it decides, told as sentences.
 
+mod argocd;
 mod back;
 mod bound;
 mod cleanup;

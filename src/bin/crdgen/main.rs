@@ -1,6 +1,7 @@
-//! Writes every file that is made from the types and tables of `src/api` and from the chart's values:
+//! Writes every file that is made from the types and tables of `src/api`, the chart's values and Argo CD's scripts:
 //! `crdgen --write`. With `--check` it changes nothing and fails if a file is not what it would write.
 
+mod argocd;
 mod chart;
 mod reference;
 mod values;
@@ -76,7 +77,14 @@ fn generate(root: &Path) -> Result<Vec<Generated>, Error> {
     let crd = serde_json::to_value(crd()).expect("a CRD is plain data");
     let values = read(root, "charts/alongside/values.yaml")?;
     let readme = read(root, "charts/alongside/README.md")?;
+    let argocd = argocd::config_map(&scripts(root)?);
     Ok(vec![
+        Generated { path: "deploy/argocd/argocd-cm.yaml", text: argocd },
+        // Helm can only read what is in the chart's own folder.
+        Generated {
+            path: "deploy/grafana/alongside.json",
+            text: read(root, "charts/alongside/dashboards/alongside.json")?,
+        },
         Generated { path: "crds/alongside.dev_migrations.yaml", text: crd_yaml(&crd) },
         Generated { path: "charts/alongside/templates/crd.yaml", text: chart::crd_template(&crd) },
         Generated { path: "charts/alongside/templates/_access.tpl", text: chart::access_template() },
@@ -102,6 +110,17 @@ fn write(root: &Path, files: &[Generated]) -> Result<Vec<&'static str>, Error> {
             .map_err(|source| Error::Write { path, source })?;
     }
     Ok(Vec::new())
+}
+
+fn scripts(root: &Path) -> Result<argocd::Scripts, Error> {
+    let script =
+        |path: &str| read(root, &format!("deploy/argocd/resource_customizations/alongside.dev/Migration/{path}"));
+    let actions = argocd::ACTIONS.iter().map(|name| script(&format!("actions/{name}/action.lua")));
+    Ok(argocd::Scripts {
+        health: script("health.lua")?,
+        discovery: script("actions/discovery.lua")?,
+        actions: actions.collect::<Result<_, _>>()?,
+    })
 }
 
 fn read(root: &Path, path: &str) -> Result<String, Error> {

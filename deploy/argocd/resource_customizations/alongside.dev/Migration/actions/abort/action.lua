@@ -1,0 +1,9 @@
+-- Takes everything of this plan and attempt back.
+if obj.status == nil or obj.status.plan == nil then
+  error("no plan is under way yet")
+end
+if obj.metadata.annotations == nil then
+  obj.metadata.annotations = {}
+end
+obj.metadata.annotations["alongside.dev/abort"] = "*@" .. obj.status.plan.hash .. "/" .. obj.status.attempt
+return obj

@@ -10,7 +10,7 @@ use alongside::api::rules;
 use serde_json::Value;
 
 use crate::{
-    admission_data, admission_guards, admission_phases, admission_whole,
+    admission_data, admission_guards, admission_moves, admission_phases, admission_whole,
     bench::{folder, offline},
     server::Case,
 };
@@ -48,9 +48,15 @@ fn rule_words() -> Vec<&'static str> {
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    [admission_phases::CASES, admission_guards::CASES, admission_data::CASES, admission_whole::CASES]
-        .into_iter()
-        .flatten()
+    [
+        admission_phases::CASES,
+        admission_guards::CASES,
+        admission_data::CASES,
+        admission_moves::CASES,
+        admission_whole::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[test]
@@ -90,7 +96,7 @@ fn what_an_api_server_refuses_lint_finds_and_what_it_accepts_lint_lets_pass() {
 fn every_example_is_free_of_errors() {
     let said = offline(&["lint", "-f", "deploy/examples", "deploy/demo/manifests"]);
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.stdout.contains("0 errors") && said.stdout.contains("in 4 migrations"), "{said:?}");
+    assert!(said.stdout.contains("0 errors") && said.stdout.contains("in 5 migrations"), "{said:?}");
 }
 
 /// A file with one wrong thing of each kind, and the line of each.

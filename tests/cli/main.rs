@@ -8,6 +8,8 @@ mod support;
 mod admission_data;
 #[path = "../admission/guards.rs"]
 mod admission_guards;
+#[path = "../admission/moves.rs"]
+mod admission_moves;
 #[path = "../admission/phases.rs"]
 mod admission_phases;
 #[path = "../admission/whole.rs"]

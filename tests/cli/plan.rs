@@ -29,7 +29,7 @@ fn an_example_is_told_phase_by_phase_without_a_cluster() {
 
 #[test]
 fn every_example_has_a_plan() {
-    for example in ["expand-contract", "service-switch", "with-alembic"] {
+    for example in ["database-move", "expand-contract", "service-switch", "with-alembic"] {
         let said = offline(&["plan", "-f", &format!("deploy/examples/{example}.yaml")]);
         assert!(said.code == 0 && said.stdout.contains("way back"), "{example}: {said:?}");
     }

@@ -160,3 +160,31 @@ fn a_name_longer_than_a_label_is_refused() {
         create(&client, &migration(&"x".repeat(63), spec)).await.expect("63 characters are a label");
     });
 }
+
+/// A database's move; the agent is told how writes move when the copy begins.
+const MOVE: &str = "
+stores: [{name: blue, postgres: {secretRef: {name: a, key: uri}}}, {name: green, postgres: {secretRef: {name: b, key: uri}}}]
+phases:
+- {name: copy, replicate: {from: blue, to: green, tables: [public.*], wayBack: true}}
+- {name: cut-over, switch: {service: db, from: {pg: blue}, to: {pg: green}, fence: {}, onFenceTimeout: PreferData}}
+- {name: bake, bake: {for: 1h}}";
+
+#[test]
+fn how_writes_move_changes_only_before_the_copy_begins() {
+    let without = MOVE.replace(", fence: {}, onFenceTimeout: PreferData", "");
+    let other = MOVE.replace("fence: {}", "fence: {deadline: 9s}");
+    let later = MOVE.replace("for: 1h", "for: 2h");
+    CLUSTER.run(async || {
+        let client = CLUSTER.client();
+        let name = "how-writes-move";
+        create(&client, &migration(name, MOVE)).await.unwrap();
+        replace(&client, name, &other).await.expect("nothing has begun");
+        replace(&client, name, MOVE).await.expect("nothing has begun");
+        set_begun(&client, name, 1).await.unwrap();
+        replace(&client, name, &later).await.expect("the rest may change");
+        for changed in [&without, &other] {
+            let refused = replace(&client, name, changed).await.unwrap_err();
+            assert!(refused.starts_with("spec.phases: Invalid value: how writes move can't be changed"), "{refused}");
+        }
+    });
+}

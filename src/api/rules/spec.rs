@@ -40,6 +40,19 @@ fn of_changes() -> Vec<Rule> {
              and begin anew",
         )
         .about(".spec.stores"),
+        // The agent that moves the writes is told how when the copy begins.
+        Rule::new(
+            "",
+            "!has(oldSelf.status) || !has(oldSelf.status.begun) || \
+             oldSelf.spec.phases.all(i, p, i >= oldSelf.status.begun || !has(p.replicate)) || \
+             (self.spec.phases.filter(p, has(p.switch) && has(p.switch.fence)).size() == \
+             oldSelf.spec.phases.filter(p, has(p.switch) && has(p.switch.fence)).size() && \
+             oldSelf.spec.phases.all(p, !has(p.switch) || !has(p.switch.fence) || \
+             self.spec.phases.exists(q, q.name == p.name && has(q.switch) && q.switch == p.switch)))",
+            "how writes move can't be changed once the copy has begun: leave the `switch` with its `fence` as it is, or abort \
+             and begin anew",
+        )
+        .about(".spec.phases"),
         Rule::new(
             "",
             "oldSelf.hasValue() || size(self.metadata.name) <= 63",

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::{
     context::{chain, cut},
     http::Readiness,
+    observe,
 };
 use crate::api::{Migration, MigrationSpec, NAME_LABEL, UID_LABEL};
 
@@ -34,9 +35,37 @@ pub fn migrations(
     watcher(api, watcher::Config::default())
         .default_backoff()
         .filter_map(move |event| std::future::ready(event.map(|event| readable.pass(event)).transpose()))
-        .modify(|migration| migration.managed_fields_mut().clear())
+        .modify(trim)
         .reflect(writer)
         .inspect(follows("migrations", readiness))
+}
+
+/// What `kubectl apply` writes down for itself: the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Leaves out of the cache what nobody reads there. Ten thousand Migrations may wait for a person: of one that rests,
+/// nothing is kept but what tells that it does. Who goes on with it reads it anew ([`is_trimmed`]).
+fn trim(migration: &mut Migration) {
+    migration.managed_fields_mut().clear();
+    migration.annotations_mut().remove(LAST_APPLIED);
+    if !observe::may_rest(migration) {
+        return;
+    }
+    migration.spec = MigrationSpec::default();
+    if let Some(status) = &mut migration.status {
+        (status.history, status.conditions, status.baselines) = <_>::default();
+        (status.message, status.next, status.binding) = <_>::default();
+        status.phases.iter_mut().for_each(|phase| phase.message = None);
+        status.phases.shrink_to_fit();
+        for traffic in &mut status.traffic {
+            (traffic.from, traffic.to) = <_>::default();
+        }
+    }
+}
+
+/// Whether a Migration was read from the cache without its spec. None has no phase.
+pub fn is_trimmed(cached: &Migration) -> bool {
+    cached.spec.phases.is_empty()
 }
 
 /// Keeps a cache of the Jobs that carry our label filled, and wakes their Migrations.

@@ -57,7 +57,9 @@ impl Collector for Fleet {
             },
         )?;
         self.encode(encoder, "migration_phases", "Phases that a Migration has", |migration| {
-            Some(([], count(migration.spec.phases.len())))
+            // One that rests is cached without its spec.
+            let planned = migration.status.as_ref().map_or(0, |status| status.phases.len());
+            Some(([], count(planned.max(migration.spec.phases.len()))))
         })?;
         self.encode(encoder, "migration_phases_done", "Phases of a Migration that are done", |migration| {
             let phases = &migration.status.as_ref()?.phases;

@@ -8,6 +8,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    caches,
     context::{Context, Shared, now},
     effects::{EffectError, Performer},
     observe::{self, Known, Look},
@@ -65,6 +66,10 @@ pub async fn run(mut events: Events, ctx: Shared, stop: CancellationToken) {
 /// Takes one Migration's traffic back, if its decision says so.
 async fn act(reference: &ObjectRef<Migration>, uid: &str, ctx: &Context, stop: &CancellationToken) {
     let Some(migration) = ctx.migrations.get(reference).filter(|m| m.uid().as_deref() == Some(uid)) else { return };
+    // One that rests has no guard, so this can't be; without its spec nothing can be decided.
+    if caches::is_trimmed(&migration) {
+        return;
+    }
     // What the ordinary reconcile would still do was decided before the breach.
     ctx.memories.with_known(uid, |memory| memory.in_flight.cancel());
     let (frozen, foreign) = match timeout(PATIENCE, ctx.plans.frozen(&migration, &ctx.lane_1)).await {

@@ -193,16 +193,19 @@ fn verbs(migration: &Migration) -> Verbs {
 /// Whether it needs no look, by what the caches hold: the cache of Migrations isn't behind what it takes for granted, for
 /// whoever goes on changes the Migration first.
 pub fn rests(migration: &Migration, ctx: &Context) -> bool {
-    let Some(status) = &migration.status else { return false };
-    let generation = migration.metadata.generation.unwrap_or(0);
     // Whatever else may be wrong with it, a Job that we still hold wants to be looked at.
     let uid = migration.uid();
     let is_held = |job: &Job| {
         job.labels().get(UID_LABEL) == uid.as_ref() && job.finalizers().iter().any(|name| name == CHILD_FINALIZER)
     };
-    engine::rests(status, generation, lifecycle(migration), &verbs(migration))
-        && ctx.readiness.has_reached("jobs")
-        && ctx.jobs.find(is_held).is_none()
+    may_rest(migration) && ctx.readiness.has_reached("jobs") && ctx.jobs.find(is_held).is_none()
+}
+
+/// Whether a Migration needs no look, by all that it says itself.
+pub fn may_rest(migration: &Migration) -> bool {
+    let generation = migration.metadata.generation.unwrap_or(0);
+    let status = migration.status.as_ref();
+    status.is_some_and(|status| engine::rests(status, generation, lifecycle(migration), &verbs(migration)))
 }
 
 /// Every Service that status or plan speaks of.

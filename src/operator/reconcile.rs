@@ -8,7 +8,7 @@ use std::{
 use kube::{Api, ResourceExt, runtime::controller::Action};
 
 use super::{
-    agents,
+    agents, caches,
     context::{Context, Memory, Shared, now},
     effects::{EffectError, Performer},
     lane1,
@@ -187,7 +187,7 @@ async fn up_to_date(cached: &Arc<Migration>, ctx: &Context) -> Result<Option<Arc
         let behind = is_behind(memory, cached);
         let new_term = term.is_some() && memory.term != term;
         memory.term = term;
-        !behind && !new_term
+        !behind && !new_term && !caches::is_trimmed(cached)
     });
     if trusted || (observe::has_ended(cached) && cached.metadata.deletion_timestamp.is_none()) {
         return Ok(Some(cached.clone()));

@@ -159,7 +159,7 @@ impl<'a> Agent<'a> {
             flipped: 0,
             leave: false,
         });
-        let listener = match TcpListener::bind(&self.task.listen).await {
+        let listener = match listen(&self.task.listen).await {
             Ok(listener) => listener,
             Err(source) => {
                 let halt = Halt::Listen { at: self.task.listen.clone(), source };
@@ -363,6 +363,14 @@ fn tell_copy(state: &watch::Sender<State>, progress: &CopyProgress, done: bool) 
         state.version += 1;
         state.copy = CopyReport::read(progress, done);
     });
+}
+
+/// Listens at an address; a kernel without IPv6 has the same of IPv4.
+async fn listen(at: &str) -> std::io::Result<TcpListener> {
+    match (TcpListener::bind(at).await, at.strip_prefix("[::]")) {
+        (Err(error), Some(port)) => TcpListener::bind(format!("0.0.0.0{port}")).await.map_err(|_| error),
+        (bound, _) => bound,
+    }
 }
 
 /// Until somebody asks to leave.

@@ -12,7 +12,6 @@ use std::{
 
 use alongside::api::Migration;
 use kube::{Api, Client, api::ListParams};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     home::Home,
@@ -31,8 +30,6 @@ pub const IMAGE: &str = "localhost/alongside:e2e";
 /// The operator's ServiceAccount, and the release's name.
 pub const OPERATOR: &str = "alongside";
 
-/// Stories that have databases of their own at a time.
-const DATABASES: usize = 2;
 const SIGNING_KEY: &str = "signing-key.pem";
 
 /// What all stories share. A clone is another handle.
@@ -47,7 +44,6 @@ struct Set {
     folder: PathBuf,
     turns: RwLock<()>,
     images: tokio::sync::OnceCell<()>,
-    databases: Arc<Semaphore>,
     numbers: AtomicU16,
     cluster: Cluster,
 }
@@ -72,8 +68,7 @@ impl Stage {
             (ledger, prometheus)
         });
         let (turns, images, numbers) = (RwLock::new(()), tokio::sync::OnceCell::new(), AtomicU16::new(0));
-        let databases = Arc::new(Semaphore::new(DATABASES));
-        Self(Arc::new(Set { prometheus, ledger, credentials, folder, turns, images, databases, numbers, cluster }))
+        Self(Arc::new(Set { prometheus, ledger, credentials, folder, turns, images, numbers, cluster }))
     }
 
     /// Waits until a story may be told beside others.
@@ -142,12 +137,6 @@ impl Stage {
     /// Loads the images that only some stories need, once.
     pub async fn images(&self, load: impl FnOnce()) {
         self.0.images.get_or_init(async || load()).await;
-    }
-
-    /// Waits until a story may bring up databases of its own beside those of another.
-    pub async fn databases(&self) -> OwnedSemaphorePermit {
-        let databases = Arc::clone(&self.0.databases);
-        databases.acquire_owned().await.expect("nobody closes it")
     }
 
     /// A number that nobody else gets.

@@ -79,6 +79,8 @@ pub struct Victim {
     stops: u32,
     /// How often it was killed.
     pub kills: u32,
+    /// How often it is killed at most.
+    most: u32,
     /// The Migration's version when it was last killed.
     killed_on: Option<String>,
 }
@@ -87,7 +89,13 @@ impl Victim {
     /// One that is killed at this boundary. It has yet to rise.
     pub fn new(home: &Home, boundary: &str) -> Self {
         let (home, boundary) = (home.clone(), boundary.to_owned());
-        Self { home, boundary, operator: None, stops: 0, kills: 0, killed_on: None }
+        Self { home, boundary, operator: None, stops: 0, kills: 0, most: u32::MAX, killed_on: None }
+    }
+
+    /// Lets it through once it has been killed so often: where each start writes something down by itself, a version tells
+    /// nothing.
+    pub fn at_most(self, most: u32) -> Self {
+        Self { most, ..self }
     }
 
     /// Starts under the same name, as a container that is restarted does.
@@ -116,7 +124,7 @@ impl Victim {
     }
 
     fn meets_its_fate(&mut self, version: Option<String>) {
-        if self.killed_on == version {
+        if self.killed_on == version || self.kills >= self.most {
             self.stops += 1;
             self.operator.as_ref().expect("there is always one").is_to_stop_at(&self.boundary, self.stops);
         } else {

@@ -154,7 +154,8 @@ async fn an_agent_that_is_killed_is_followed_by_another_and_the_way_back_stays(h
 async fn killed_at(boundary: String, home: Home) {
     let orders = Orders::opens(&home).await;
     let load = orders.is_written_to().await;
-    let mut victim = Victim::new(&home, &boundary);
+    // It says that the agent isn't heard each time that it starts.
+    let mut victim = Victim::new(&home, &boundary).at_most(5);
     victim.rises();
     let migration = home.migrates("to-green", spec([copy(), cut_over(), approval()])).await;
     let waits = |m: &alongside::api::Migration| {
